@@ -1,0 +1,107 @@
+"""What happened in a run, one JSON object a line of `metrics.jsonl`.
+
+Valid JSON always: a non-finite number is written as null. A line is appended by one write, so a reader never sees
+half of one that it would have to believe; the byte offset after a line is its id, which is what a stream resumes from.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, field_validator
+
+EventType = Literal["log", "progress", "metrics", "state", "error", "complete", "telemetry"]
+
+
+class Event(BaseModel):
+    """One line. Fields that do not apply are absent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    type: EventType
+    ts: str
+    """UTC, ISO 8601."""
+    run_id: str
+    step: int | None = None
+    """Optimizer steps done."""
+    epoch: float | None = None
+    message: str | None = None
+    percent: float | None = None
+    status: str | None = None
+    metrics: dict[str, float | None] | None = None
+    """`train_loss` and `eval_loss`, mean over supervised tokens, in nats."""
+    proj_x: float | None = None
+    """First coordinate of the displacement in the run's plane."""
+    proj_y: float | None = None
+    proj_off_plane: float | None = None
+    """Distance of the true point from that plane."""
+    proj_share: float | None = None
+    """Share of the squared displacement that the plane holds."""
+    proj_digest: str | None = None
+    """Identifies the plane; only points with equal digests may be drawn together."""
+    loss: float | None = None
+    probe_loss: float | None = None
+    """Loss on the run's fixed probe batch at this point."""
+    lr: float | None = None
+    """The scheduler's value at this step."""
+    grad_norm: float | None = None
+    param_norm: float | None = None
+    update_norm: float | None = None
+    """Norm of the measured change of the trainable parameters in this step."""
+    step_time_ms: float | None = None
+    tokens_per_s: float | None = None
+    """Supervised and context tokens per second."""
+    sample_count: int | None = None
+    """Rows seen so far."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _finite_or_null(cls, value: object) -> object:
+        if isinstance(value, float) and not math.isfinite(value):
+            return None
+        if isinstance(value, dict):
+            return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in value.items()}
+        return value
+
+    def to_line(self) -> bytes:
+        return self.model_dump_json(exclude_none=True).encode() + b"\n"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLine:
+    """A whole line and the byte offset just after it."""
+
+    end_offset: int
+    line: bytes
+
+
+def append(path: Path, event: Event) -> None:
+    """Append one event by one write."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(descriptor, event.to_line())
+    finally:
+        os.close(descriptor)
+
+
+def read_lines(path: Path, after_offset: int = 0) -> Iterator[StoredLine]:
+    """Whole lines stored after `after_offset`, oldest first; an unfinished last line is left for the next call."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        file.seek(after_offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            after_offset += len(line)
+            yield StoredLine(after_offset, line.rstrip(b"\n"))
+
+
+def read_events(path: Path) -> list[Event]:
+    """All events of a run."""
+    return [Event.model_validate_json(stored.line) for stored in read_lines(path)]

@@ -1,0 +1,332 @@
+"""One tree of settings: every field has a default, bounds and a sentence; every value knows where it came from.
+
+Later wins: default, file (`<home>/data/settings.json`), environment, command line; a named scope overlays the
+result. The environment's name of `training.x` is X in capitals, as users know it; elsewhere it is
+RAGWELD_<SECTION>_<FIELD>. Secrets are never values here: an upstream names the environment variable that holds its key.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from catalog import files
+from catalog.errors import InvalidRequest
+from catalog.ids import checked_name
+
+SETTINGS_FILE = Path("data/settings.json")
+
+
+class Section(BaseModel):
+    """A group of settings. Unknown names are refused, so that a misspelt one is never silently ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)
+
+
+class GatewaySettings(Section):
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = Field(8000, ge=0, le=65535)
+    """Port of the OpenAI base URL, the administration and /metrics; 0 takes a free one."""
+    allowed_hosts: list[str] = ["127.0.0.1", "localhost", "::1"]
+    """Host headers that are answered (protects against DNS rebinding)."""
+    max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024, le=1 << 30)
+    """Largest request body; beyond it 413 before it is read."""
+    header_deadline_s: float = Field(10.0, gt=0, le=300)
+    """A connection that has not sent its whole request head by then is closed."""
+    body_deadline_s: float = Field(30.0, gt=0, le=3600)
+    """A request whose body has not arrived by then is answered 408."""
+    shutdown_grace_s: float = Field(30.0, ge=0, le=3600)
+    """How long open streams may go on after SIGTERM."""
+
+
+class EngineSettings(Section):
+    enabled: bool = True
+    """False answers everything from upstreams."""
+    max_rows: int = Field(32, ge=1, le=512)
+    """Requests decoded together in one batch."""
+    prefill_step_tokens: int = Field(256, ge=16, le=8192)
+    """Prompt tokens of one row prefilled between two decode steps."""
+    max_context_tokens: int = Field(32768, ge=128, le=1 << 20)
+    """Longest prompt plus answer, if the base allows more."""
+    max_queued_tokens: int = Field(131072, ge=1024)
+    """Prompt plus answer tokens of all admitted requests; beyond it 429 with Retry-After."""
+    default_max_tokens: int = Field(1024, ge=1, le=1 << 20)
+    """Answer length when the request names none."""
+    adapter_slots: int = Field(8, ge=2, le=128)
+    """Adapters that can be resident at once beside the bare base."""
+    prompt_cache_bytes: int = Field(512 * 1024 * 1024, ge=0)
+    """Memory for prefixes of earlier conversations; 0 keeps none."""
+    cpu_float32: bool = True
+    """On a CPU, dequantise to float32 at load (tens of times faster there) if memory allows."""
+
+
+class TrainerSettings(Section):
+    metrics_host: str = "127.0.0.1"
+    """Address of the trainer's own /metrics."""
+    metrics_port: int = Field(8001, ge=0, le=65535)
+    """Port of the trainer's own /metrics; 0 takes a free one."""
+    poll_interval_s: float = Field(0.5, gt=0, le=60)
+    """How often an idle trainer looks for a queued run."""
+
+
+class TrainingSettings(Section):
+    """Names, defaults and bounds that users of the first version know."""
+
+    ragweld_agent_backend: Literal["mlx_qwen3"] = "mlx_qwen3"
+    """What trains and serves the agent."""
+    ragweld_agent_base_model: str = "mlx-community/Qwen3-1.7B-4bit"
+    """Base model; where its weights are not on this machine, the built-in ragweld-nano answers and says so."""
+    ragweld_agent_model_path: str = "models/learning-agent-epstein-files-1"
+    """Folder, in the home folder, that holds a copy of the promoted adapter."""
+    ragweld_agent_unload_after_sec: int = Field(0, ge=0, le=86400)
+    """Idle seconds after which a base leaves memory; 0 is never."""
+    ragweld_agent_reload_period_sec: int = Field(60, ge=0, le=600)
+    """How often the adapter folder is looked at for changes; 0 is at every request."""
+    ragweld_agent_train_dataset_path: str = ""
+    """JSONL of conversations; empty uses evaluation.eval_dataset_path, then the shipped sample."""
+    ragweld_agent_lora_rank: int = Field(16, ge=1, le=128)
+    """Rank of the LoRA matrices."""
+    ragweld_agent_lora_alpha: float = Field(32.0, gt=0, le=512)
+    """LoRA's alpha; the effect is scaled by alpha / rank."""
+    ragweld_agent_lora_dropout: float = Field(0.05, ge=0, le=0.5)
+    """Dropout before A, in training only."""
+    ragweld_agent_lora_target_modules: list[str] = Field(["q_proj", "k_proj", "v_proj", "o_proj"], min_length=1)
+    """Linear layers of every block that are adapted."""
+    ragweld_agent_grad_accum_steps: int = Field(8, ge=1, le=128)
+    """Micro-batches summed into one optimizer step."""
+    ragweld_agent_telemetry_interval_steps: int = Field(2, ge=1, le=20)
+    """Optimizer steps between two telemetry points."""
+    ragweld_agent_promote_if_improves: int = Field(1, ge=0, le=1)
+    """1 promotes a finished run by itself if it beats the active adapter and the base on held-out rows."""
+    ragweld_agent_promote_epsilon: float = Field(0.0, ge=0, le=10)
+    """How much lower the held-out loss must be."""
+
+    @field_validator("ragweld_agent_lora_target_modules", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
+class EvaluationSettings(Section):
+    eval_dataset_path: str = ""
+    """Dataset used when training names none."""
+
+
+class Upstream(Section):
+    """An OpenAI-compatible server that answers when the local model cannot."""
+
+    name: str
+    """Its name in answers and metrics."""
+    kind: Literal["local", "openrouter", "cloud_direct"] = "local"
+    """What it is: a server nearby, OpenRouter, or OpenAI with a key."""
+    base_url: str
+    """Its base URL, for example http://127.0.0.1:11434/v1."""
+    model: str
+    """The model it is asked for when it answers in ragweld's place."""
+    api_key_env: str = ""
+    """Name of the environment variable that holds its key; empty sends none."""
+    priority: int = Field(100, ge=0, le=1000)
+    """Lower is asked first."""
+    enabled: bool = True
+    """False is never asked."""
+    connect_timeout_s: float = Field(5.0, gt=0, le=600)
+    """Longest wait for a connection."""
+    first_byte_timeout_s: float = Field(60.0, gt=0, le=3600)
+    """Longest wait for the first byte of an answer."""
+    between_bytes_timeout_s: float = Field(60.0, gt=0, le=3600)
+    """Longest silence inside an answer."""
+    total_timeout_s: float = Field(600.0, gt=0, le=86400)
+    """Longest answer."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_http(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return value.rstrip("/")
+
+
+class RoutingSettings(Section):
+    strict: bool = False
+    """True refuses with 503 instead of letting another model answer."""
+
+
+class Settings(Section):
+    gateway: GatewaySettings = GatewaySettings()
+    """The HTTP side."""
+    engine: EngineSettings = EngineSettings()
+    """The in-process model."""
+    trainer: TrainerSettings = TrainerSettings()
+    """The trainer's process."""
+    training: TrainingSettings = TrainingSettings()
+    """How runs train and when they are promoted."""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    """What runs are measured on."""
+    routing: RoutingSettings = RoutingSettings()
+    """Who answers when ragweld cannot."""
+    upstreams: list[Upstream] = []
+    """Servers to fall back to, in order of priority."""
+
+    def to_env_dict(self) -> dict[str, str]:
+        """Every setting under its environment name; `from_env` of the result gives an equal tree."""
+        values = self.model_dump(mode="json")
+        return {variable: _to_text(_get(values, key)) for key, variable in ENV_VARS.items()}
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """Settings from defaults and the environment alone."""
+        return cls.model_validate(_nested(_environment_values(environ)))
+
+
+def _keys() -> list[str]:
+    keys = []
+    for section, field in Settings.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            keys += [f"{section}.{name}" for name in kind.model_fields]
+        else:
+            keys.append(section)
+    return keys
+
+
+def _environment_name(key: str) -> str:
+    section, _, name = key.partition(".")
+    if section in ("training", "evaluation"):
+        return name.upper()
+    return f"RAGWELD_{section}_{name}".rstrip("_").upper()
+
+
+ENV_VARS: dict[str, str] = {key: _environment_name(key) for key in _keys()}
+"""Setting -> name of its environment variable, for every setting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings and, for every key, where its value came from: default, file, environment, command line or scope."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+
+
+def load(
+    home: Path,
+    environ: Mapping[str, str],
+    overrides: Mapping[str, object] | None = None,
+    *,
+    scope: str | None = None,
+) -> Loaded:
+    """Read the settings of `home`, overlaid by environment, command line (`overrides`, dotted keys) and scope.
+
+    Raises InvalidRequest naming the key, its source and what it may be.
+    """
+    stored = _read(home / SETTINGS_FILE)
+    layers = [
+        ("file", _flat(stored.get("settings", {}))),
+        ("environment", _environment_values(environ)),
+        ("command line", dict(overrides or {})),
+    ]
+    if scope is not None:
+        scopes = stored.get("scopes", {})
+        layers.append((f"scope {scope}", _flat(scopes.get(checked_name(scope, "scope"), {}))))
+    values: dict[str, object] = {}
+    sources = dict.fromkeys(ENV_VARS, "default")
+    for source, layer in layers:
+        values.update(layer)
+        sources.update(dict.fromkeys(layer, source))
+    try:
+        return Loaded(Settings.model_validate(_nested(values)), sources)
+    except ValidationError as error:
+        raise InvalidRequest(_explain(error, sources), code="invalid_settings") from error
+
+
+def store(home: Path, changes: Mapping[str, object], *, scope: str | None = None) -> None:
+    """Write `changes` (dotted keys) to the settings file, for everyone or for one scope; the whole is validated first."""
+    path = home / SETTINGS_FILE
+    with files.exclusive_lock(path.with_suffix(".lock")):
+        document = _read(path)
+        if scope is None:
+            branch = document.setdefault("settings", {})
+        else:
+            branch = document.setdefault("scopes", {}).setdefault(checked_name(scope, "scope"), {})
+        merged = _nested(_flat(branch) | dict(changes))
+        try:
+            Settings.model_validate(merged)
+        except ValidationError as error:
+            raise InvalidRequest(_explain(error, {}), code="invalid_settings") from error
+        branch.clear()
+        branch.update(merged)
+        files.write_bytes(path, json.dumps(document, indent=2, sort_keys=True).encode() + b"\n")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"{path} is not JSON: {error}.", code="invalid_settings") from error
+    if not isinstance(document, dict):
+        raise InvalidRequest(f"{path} must hold a JSON object.", code="invalid_settings")
+    return document
+
+
+def _flat(tree: Mapping[str, object]) -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for section, value in tree.items():
+        if isinstance(value, dict):
+            flat.update({f"{section}.{name}": inner for name, inner in value.items()})
+        else:
+            flat[section] = value
+    return flat
+
+
+def _nested(flat: Mapping[str, object]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        section, dot, name = key.partition(".")
+        if dot:
+            tree.setdefault(section, {})[name] = value
+        else:
+            tree[section] = value
+    return tree
+
+
+def _environment_values(environ: Mapping[str, str]) -> dict[str, object]:
+    return {key: _from_text(key, environ[variable]) for key, variable in ENV_VARS.items() if variable in environ}
+
+
+def _from_text(key: str, text: str) -> object:
+    if key == "upstreams":
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InvalidRequest(f"{ENV_VARS[key]} is not JSON: {error}.", code="invalid_settings") from error
+    if key == "gateway.allowed_hosts":
+        return [host.strip() for host in text.split(",") if host.strip()]
+    return text
+
+
+def _to_text(value: object) -> str:
+    if isinstance(value, list):
+        return json.dumps(value) if not value or isinstance(value[0], dict) else ",".join(map(str, value))
+    return str(value)
+
+
+def _get(tree: Mapping[str, Any], key: str) -> object:
+    section, dot, name = key.partition(".")
+    return tree[section][name] if dot else tree[section]
+
+
+def _explain(error: ValidationError, sources: Mapping[str, str]) -> str:
+    lines = []
+    for fault in error.errors():
+        key = ".".join(str(part) for part in fault["loc"][:2])
+        source = f" (from {sources[key]})" if key in sources else ""
+        lines.append(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}{source}")
+    return "Invalid settings: " + "; ".join(lines)

@@ -1,0 +1,37 @@
+"""The trainer's metric table; `trainer.exporter` fills it from one snapshot, so one scrape is one step, never torn.
+
+`run_id` labels the current and the last few runs only.
+"""
+
+from __future__ import annotations
+
+from catalog.metrics import MetricSpec
+
+_RUN = ("run_id",)
+
+TRAINER_METRICS: tuple[MetricSpec, ...] = (
+    MetricSpec("ragweld_train_busy", "gauge", "1 while a run is being trained."),
+    MetricSpec("ragweld_train_runs_total", "counter", "Runs ended, by final status.", ("status",)),
+    MetricSpec(
+        "ragweld_train_run_info", "gauge", "1; the run's base and status as labels.", ("run_id", "base", "status")
+    ),
+    MetricSpec("ragweld_train_step", "gauge", "Optimizer steps done.", _RUN),
+    MetricSpec("ragweld_train_steps_planned", "gauge", "Optimizer steps of the whole run.", _RUN),
+    MetricSpec("ragweld_train_epoch", "gauge", "Passes over the training rows.", _RUN),
+    MetricSpec("ragweld_train_loss", "gauge", "Training loss of the step: nats per supervised token.", _RUN),
+    MetricSpec("ragweld_train_probe_loss", "gauge", "Loss on the run's fixed probe batch.", _RUN),
+    MetricSpec("ragweld_train_eval_loss", "gauge", "Latest loss on all held-out rows.", _RUN),
+    MetricSpec("ragweld_train_best_eval_loss", "gauge", "Lowest loss on all held-out rows so far.", _RUN),
+    MetricSpec("ragweld_train_learning_rate", "gauge", "The scheduler's value at this step.", _RUN),
+    MetricSpec("ragweld_train_grad_norm", "gauge", "L2 norm of the gradient before clipping.", _RUN),
+    MetricSpec("ragweld_train_param_norm", "gauge", "L2 norm of the trainable parameters.", _RUN),
+    MetricSpec("ragweld_train_update_norm", "gauge", "L2 norm of the step's measured parameter change.", _RUN),
+    MetricSpec("ragweld_train_tokens_per_second", "gauge", "Tokens (context and supervised) of the step per second.", _RUN),
+    MetricSpec("ragweld_train_step_seconds", "gauge", "Wall time of the step.", _RUN),
+    MetricSpec("ragweld_train_memory_bytes", "gauge", "MLX memory at its peak in this run.", _RUN),
+    MetricSpec("ragweld_train_projection_x", "gauge", "First coordinate of the displacement in the run's plane.", _RUN),
+    MetricSpec("ragweld_train_projection_y", "gauge", "Second coordinate of the displacement in the run's plane.", _RUN),
+    MetricSpec("ragweld_train_projection_off_plane", "gauge", "Distance of the true point from the plane.", _RUN),
+    MetricSpec("ragweld_train_projection_share", "gauge", "Share of the squared displacement held by the plane.", _RUN),
+    MetricSpec("ragweld_train_promotions_total", "counter", "Gate decisions, by verdict.", ("verdict",)),
+)
