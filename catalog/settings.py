@@ -246,7 +246,7 @@ def load(
 
 
 def store(home: Path, changes: Mapping[str, object], *, scope: str | None = None) -> None:
-    """Write `changes` (dotted keys) to the settings file, for everyone or for one scope; the whole is validated first."""
+    """Write `changes` (dotted keys) to the settings file, for all or for one scope; validated before it is written."""
     path = home / SETTINGS_FILE
     with files.exclusive_lock(path.with_suffix(".lock")):
         document = _read(path)

@@ -1,0 +1,218 @@
+"""Adapters under their content ids, and the alias that says which one is active for each base.
+
+`data/adapters/<id>/` holds `adapters.safetensors`, `adapter.npz`, `adapter_config.json` and `manifest.json`; the id is
+the sha256 of the weights' bytes and of what decides their effect (rank, scale, targets), so that names and versions
+are only pointers. An alias moves by one rename, under a lock, compared with what the mover believed to be active; its
+history is linear and is what rollback walks. `tests/catalog/test_adapters.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from catalog import files
+from catalog.errors import Conflict, InvalidAdapter, NotFound
+from catalog.ids import SHORT_ID_CHARS, AdapterId, BaseId
+from catalog.runs import stamp
+
+ADAPTERS_FOLDER = Path("data/adapters")
+WEIGHTS_FILE = "adapters.safetensors"
+NPZ_FILE = "adapter.npz"
+CONFIG_FILE = "adapter_config.json"
+MANIFEST_FILE = "manifest.json"
+
+
+class LoraParameters(BaseModel):
+    """mlx-lm's own names; `scale` multiplies B(A x) as it is (alpha / rank)."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    rank: int = Field(ge=1, le=1024)
+    scale: float = Field(allow_inf_nan=False)
+    dropout: float = 0.0
+    keys: list[str] | None = None
+
+
+class AdapterConfig(BaseModel):
+    """`adapter_config.json` as mlx-lm reads it; other keys are kept by the file and ignored here."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    fine_tune_type: str = "lora"
+    num_layers: int = Field(ge=-1)
+    lora_parameters: LoraParameters
+    model: str | None = None
+    """Base model the adapter was trained on."""
+
+
+class AliasMove(BaseModel):
+    """One line of an alias's history."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: int
+    adapter_id: str | None
+    """None is the bare base."""
+    previous: str | None
+    reason: str
+    ts: str
+
+
+class Aliases(BaseModel):
+    """The file `aliases.json`: for each base its moves, oldest first; the last one is active."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    bases: dict[str, list[AliasMove]] = {}
+    names: dict[str, str] = {}
+    """Other pointers to content ids: run ids and names given by people."""
+
+    def active(self, base: str) -> AdapterId | None:
+        moves = self.bases.get(base, [])
+        return AdapterId(moves[-1].adapter_id) if moves and moves[-1].adapter_id else None
+
+
+def read_config(folder: Path) -> AdapterConfig:
+    """The adapter's own config, re-read at every use; raises InvalidAdapter."""
+    try:
+        return AdapterConfig.model_validate_json((folder / CONFIG_FILE).read_bytes())
+    except (OSError, ValueError) as error:
+        raise InvalidAdapter(f"{folder.name}/{CONFIG_FILE} cannot be used: {error}.") from error
+
+
+def content_id(folder: Path) -> AdapterId:
+    """Hex sha256 over the weights' bytes and the settings that decide their effect."""
+    config = read_config(folder)
+    effect = {
+        "weights": files.sha256_file(folder / WEIGHTS_FILE),
+        "fine_tune_type": config.fine_tune_type,
+        "num_layers": config.num_layers,
+        "rank": config.lora_parameters.rank,
+        "scale": config.lora_parameters.scale,
+    }
+    return AdapterId(hashlib.sha256(json.dumps(effect, sort_keys=True).encode()).hexdigest())
+
+
+class AdapterStore:
+    """Adapters and aliases under `<home>/data/adapters`. Blocking; keep it off an event loop."""
+
+    def __init__(self, home: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.home = home
+        self.root = home / ADAPTERS_FOLDER
+        self.aliases_path = self.root / "aliases.json"
+        self._now = now
+
+    def folder(self, adapter_id: str) -> Path:
+        """The adapter's folder; raises NotFound."""
+        folder = self.root / adapter_id
+        if len(adapter_id) != 64 or not adapter_id.isalnum() or not folder.is_dir():
+            raise NotFound(f"There is no adapter {adapter_id!r}.", param="model")
+        return folder
+
+    def put(self, source: Path, *, name: str | None = None) -> AdapterId:
+        """Keep a copy of the adapter in `source`, whole, under its content id; `name` then points to it."""
+        adapter_id = content_id(source)
+        target = self.root / adapter_id
+        if not target.exists():
+            with files.staged_folder(target) as staging:
+                for path in source.iterdir():
+                    if path.is_file() and not path.is_symlink():
+                        shutil.copyfile(path, staging / path.name)
+                if content_id(staging) != adapter_id:
+                    raise InvalidAdapter(f"{source.name} changed while it was copied.", hint="Try again.")
+        if name is not None:
+            with self._lock():
+                aliases = self.aliases()
+                aliases.names[name] = adapter_id
+                self._write(aliases)
+        return adapter_id
+
+    def aliases(self) -> Aliases:
+        """Every pointer, as it is on disk now."""
+        if not self.aliases_path.exists():
+            return Aliases()
+        return Aliases.model_validate_json(self.aliases_path.read_bytes())
+
+    def active(self, base: BaseId) -> AdapterId | None:
+        """The active adapter of a base; None is the bare base."""
+        return self.aliases().active(base)
+
+    def move(self, base: BaseId, to: AdapterId | None, *, expected: AdapterId | None, reason: str) -> AliasMove:
+        """Make `to` active if `expected` still is; raises Conflict with what is active when somebody else was first."""
+        if to is not None:
+            self.folder(to)
+        with self._lock():
+            aliases = self.aliases()
+            moves = aliases.bases.setdefault(base, [])
+            current = aliases.active(base)
+            if current != expected:
+                raise Conflict(
+                    f"The active adapter of {base} is now {short(current)}, not {short(expected)}.",
+                    hint="Look at it and ask again.",
+                    code="alias_moved",
+                )
+            move = AliasMove(
+                version=len(moves) + 1, adapter_id=to, previous=current, reason=reason, ts=stamp(self._now())
+            )
+            moves.append(move)
+            self._write(aliases)
+        return move
+
+    def rollback(self, base: BaseId) -> AliasMove:
+        """Make active what was before the last move; raises Conflict when there was nothing before."""
+        moves = self.aliases().bases.get(base, [])
+        if not moves:
+            raise Conflict(f"{base} has no earlier adapter to roll back to.", code="no_history")
+        last = moves[-1]
+        return self.move(
+            base,
+            AdapterId(last.previous) if last.previous else None,
+            expected=AdapterId(last.adapter_id) if last.adapter_id else None,
+            reason=f"rollback of version {last.version}",
+        )
+
+    def resolve(self, base: BaseId, pointer: str) -> AdapterId:
+        """The content id behind a version number, a run id, a name or (the beginning of) an id; raises NotFound."""
+        aliases = self.aliases()
+        if pointer in aliases.names:
+            return AdapterId(aliases.names[pointer])
+        moves = aliases.bases.get(base, [])
+        if pointer.isdecimal() and len(pointer) < SHORT_ID_CHARS:
+            found = [move.adapter_id for move in moves if move.version == int(pointer) and move.adapter_id]
+        else:
+            found = [path.name for path in self.root.glob(f"{pointer}*") if path.is_dir()] if pointer.isalnum() else []
+        if len(found) != 1:
+            raise NotFound(
+                f"{base} has no adapter {pointer!r}.", hint="GET /v1/models lists what can answer.", param="model"
+            )
+        return AdapterId(found[0])
+
+    def list_ids(self) -> list[AdapterId]:
+        """Every adapter kept here."""
+        return sorted(AdapterId(path.name) for path in self.root.glob("?" * 64) if path.is_dir())
+
+    def mirror(self, adapter_id: AdapterId, folder: Path) -> None:
+        """Replace `folder` (the place users know, `ragweld_agent_model_path`) by a copy of the adapter, atomically."""
+        source = self.folder(adapter_id)
+        with files.staged_folder(folder) as staging:
+            for path in source.iterdir():
+                shutil.copyfile(path, staging / path.name)
+
+    def _write(self, aliases: Aliases) -> None:
+        files.write_bytes(self.aliases_path, aliases.model_dump_json(indent=2).encode() + b"\n")
+
+    def _lock(self) -> AbstractContextManager[None]:
+        return files.exclusive_lock(self.root / ".lock")
+
+
+def short(adapter_id: str | None) -> str:
+    """The beginning of an id, enough for a person; `base` for none."""
+    return adapter_id[:SHORT_ID_CHARS] if adapter_id else "base"

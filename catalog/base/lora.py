@@ -1,0 +1,149 @@
+"""LoRA on a base: which linear layers there are, and reading an adapter so that a bad one is never loaded.
+
+An adapter file is checked from the outside in: config, header (safetensors refuses overlapping tensors, which
+`mx.load` accepts), names, shapes and kinds against the base, then that every number is finite; each refusal names the
+tensor. Names are mlx-lm's: `model.layers.0.self_attn.q_proj.lora_a` [in, rank], `.lora_b` [rank, out].
+Source: Hu et al., LoRA, 2021: y = W x + (alpha / rank) B A x. `tests/catalog/base/test_lora.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from safetensors import SafetensorError, safe_open
+
+from catalog.adapters import WEIGHTS_FILE, AdapterConfig, content_id, read_config
+from catalog.base import blas
+from catalog.errors import InvalidAdapter, InvalidRequest
+from catalog.ids import AdapterId
+
+blas.preload()
+
+import mlx.core as mx  # noqa: E402
+import mlx.nn as nn  # noqa: E402
+from mlx_lm.tuner.utils import linear_to_lora_layers  # noqa: E402
+
+FLOAT_KINDS = ("F32", "F16", "BF16")
+
+
+@dataclass(frozen=True, slots=True)
+class LinearShape:
+    """A linear layer that can be adapted: inputs and outputs."""
+
+    inputs: int
+    outputs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A checked adapter in memory: by layer, A [in, rank] and B [rank, out] with the scale folded into B, float32."""
+
+    adapter_id: AdapterId
+    rank: int
+    pairs: Mapping[str, tuple[mx.array, mx.array]]
+
+
+def linear_shapes(model: nn.Module) -> dict[str, LinearShape]:
+    """Every linear layer inside the model's blocks, by its full path."""
+    shapes = {}
+    for path, module in model.named_modules():
+        if ".layers." in f".{path}" and isinstance(module, nn.Linear | nn.QuantizedLinear):
+            outputs, inputs = module.weight.shape
+            if isinstance(module, nn.QuantizedLinear):
+                inputs = inputs * 32 // module.bits
+            shapes[path] = LinearShape(inputs, outputs)
+    return shapes
+
+
+def read_adapter(folder: Path, shapes: Mapping[str, LinearShape]) -> Adapter:
+    """Read and check an adapter for a base with these layers; raises InvalidAdapter naming the tensor at fault."""
+    config = read_config(folder)
+    if config.fine_tune_type != "lora":
+        raise InvalidAdapter(f"{folder.name} is a {config.fine_tune_type!r} adapter; only 'lora' can be served.")
+    _check_header(folder / WEIGHTS_FILE, config, shapes)
+    tensors = load_tensors(folder / WEIGHTS_FILE)
+    for name, tensor in tensors.items():
+        if not mx.all(mx.isfinite(tensor)).item():
+            raise InvalidAdapter(f"{name} holds numbers that are not finite.", tensor=name)
+    scale = config.lora_parameters.scale
+    pairs = {}
+    for name in tensors:
+        layer, _, part = name.rpartition(".")
+        if part == "lora_a":
+            a = tensors[name].astype(mx.float32)
+            b = tensors[f"{layer}.lora_b"].astype(mx.float32) * scale
+            pairs[layer] = (a, b)
+    mx.eval(pairs)
+    return Adapter(content_id(folder), config.lora_parameters.rank, pairs)
+
+
+def load_tensors(path: Path) -> dict[str, mx.array]:
+    """The tensors of a safetensors file by name."""
+    return cast(dict[str, mx.array], mx.load(str(path)))
+
+
+def _shape_and_kind(part: Any) -> tuple[tuple[int, ...], str]:
+    return tuple(part.get_shape()), part.get_dtype()
+
+
+def _check_header(path: Path, config: AdapterConfig, shapes: Mapping[str, LinearShape]) -> None:
+    try:
+        with safe_open(path, "numpy") as file:
+            found = {name: _shape_and_kind(file.get_slice(name)) for name in sorted(file.keys())}
+    except (SafetensorError, OSError) as error:
+        raise InvalidAdapter(f"{path.parent.name}/{path.name} is not a whole safetensors file: {error}.") from error
+    if not found:
+        raise InvalidAdapter(f"{path.parent.name}/{path.name} holds no tensors.")
+    rank = config.lora_parameters.rank
+    for name, (shape, kind) in found.items():
+        layer, _, part = name.rpartition(".")
+        if layer not in shapes or part not in ("lora_a", "lora_b"):
+            raise InvalidAdapter(f"{name} fits no layer of the base.", tensor=name)
+        expected = (shapes[layer].inputs, rank) if part == "lora_a" else (rank, shapes[layer].outputs)
+        if shape != expected:
+            raise InvalidAdapter(f"{name} has shape {shape}; the base and rank {rank} need {expected}.", tensor=name)
+        if kind not in FLOAT_KINDS:
+            raise InvalidAdapter(f"{name} is {kind}; one of {', '.join(FLOAT_KINDS)} is needed.", tensor=name)
+        twin = f"{layer}.{'lora_b' if part == 'lora_a' else 'lora_a'}"
+        if twin not in found:
+            raise InvalidAdapter(f"{twin} is missing beside {name}.", tensor=twin)
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSettings:
+    """How a base is adapted for training; `target_modules` are last names such as `q_proj`."""
+
+    rank: int
+    alpha: float
+    dropout: float
+    target_modules: tuple[str, ...]
+
+
+def add_lora(model: nn.Module, settings: LoraSettings, seed: int) -> AdapterConfig:
+    """Freeze the base and put trainable LoRA on the targets of every block; A from `seed`, B zero.
+
+    Returns the config that mlx-lm reads. Raises InvalidRequest when a target is no layer of this base.
+    """
+    blocks = len(model.layers)
+    keys = sorted({path.split(".layers.")[1].partition(".")[2] for path in linear_shapes(model)})
+    chosen = [key for key in keys if key.rpartition(".")[2] in settings.target_modules]
+    known = {key.rpartition(".")[2] for key in keys}
+    if unknown := sorted(set(settings.target_modules) - known):
+        raise InvalidRequest(
+            f"The base has no layer {', '.join(unknown)}.",
+            hint=f"It has {', '.join(sorted(known))}.",
+            param="lora_target_modules",
+        )
+    parameters = {
+        "rank": settings.rank,
+        "scale": settings.alpha / settings.rank,
+        "dropout": settings.dropout,
+        "keys": chosen,
+    }
+    model.freeze()
+    mx.random.seed(seed)
+    linear_to_lora_layers(model, blocks, parameters)
+    return AdapterConfig.model_validate({"num_layers": blocks, "lora_parameters": parameters})

@@ -1,0 +1,86 @@
+"""The law of models: `models.json`, typed and validated, plus the ragweld row that is appended and never written.
+
+Every list of models anywhere is a view of `rows`. Knows nothing of what can answer right now; the gateway adds that.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from catalog.ids import RAGWELD, BaseId
+from catalog.settings import TrainingSettings
+
+MODELS_FILE = Path(__file__).with_name("models.json")
+BASE_PROVIDER = "mlx"
+NANO = BaseId("ragweld-nano")
+
+Component = Literal["EMB", "GEN", "RERANK"]
+
+
+class ModelRow(BaseModel):
+    """One model that can be chosen. Prices in the file's currency; an absent price is unknown, not zero."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    provider: str
+    family: str
+    model: str
+    components: list[Component] = Field(min_length=1)
+    unit: Literal["1k_tokens", "request"] = "1k_tokens"
+    input_per_1k: float | None = Field(None, ge=0)
+    output_per_1k: float | None = Field(None, ge=0)
+    embed_per_1k: float | None = Field(None, ge=0)
+    rerank_per_1k: float | None = Field(None, ge=0)
+    per_request: float | None = Field(None, ge=0)
+    context: int | None = Field(None, gt=0)
+    dimensions: int | None = Field(None, gt=0)
+    notes: str = ""
+
+
+class ModelFile(BaseModel):
+    """The file as it lies on disk."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    currency: str
+    last_updated: str
+    sources: list[str]
+    models: list[ModelRow]
+
+
+@cache
+def model_file() -> ModelFile:
+    """The shipped file, read once; a row that is not valid fails at start with its field."""
+    return ModelFile.model_validate_json(MODELS_FILE.read_bytes())
+
+
+def rows(training: TrainingSettings) -> list[ModelRow]:
+    """Every model that can be chosen in this scope: the file's rows and the scope's ragweld row."""
+    return [*model_file().models, ragweld_row(training)]
+
+
+def ragweld_row(training: TrainingSettings) -> ModelRow:
+    """`ragweld:<base of this scope>`, with the base's own context where the file knows it."""
+    base = training.ragweld_agent_base_model
+    known = next((row for row in model_file().models if row.provider == BASE_PROVIDER and row.model == base), None)
+    return ModelRow(
+        provider=RAGWELD,
+        family=known.family if known else RAGWELD,
+        model=f"{RAGWELD}:{base}",
+        components=["GEN"],
+        input_per_1k=0,
+        output_per_1k=0,
+        context=known.context if known else None,
+        notes="This machine's model with its active adapter.",
+    )
+
+
+def known_bases(training: TrainingSettings) -> set[str]:
+    """Ids that are ragweld's even without a prefix."""
+    return {row.model for row in model_file().models if row.provider == BASE_PROVIDER} | {
+        training.ragweld_agent_base_model
+    }

@@ -1,0 +1,147 @@
+"""What a run will do, decided before it starts: every setting, resolved and recorded.
+
+A request may name any of them; the settings of the scope fill in what users configure once; `recommend` fills in what
+depends on the base and the dataset. Pure: reads no file, no clock.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from catalog.settings import TrainingSettings
+
+T = TypeVar("T")
+
+SMALL_BASE_PARAMETERS = 50_000_000
+SMALL_BASE_STEPS = 100
+LARGE_BASE_STEPS = 300
+
+
+class RunRequest(BaseModel):
+    """Body of `POST /api/agent/train/start`. What is absent comes from the settings and the profile."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    scope: str = "default"
+    """Whose settings and dataset; also accepted as corpus_id or repo_id."""
+    dataset_path: str | None = None
+    """JSONL of conversations."""
+    base: str | None = None
+    """Base model id; default is the scope's."""
+    seed: int | None = Field(None, ge=0, lt=1 << 31)
+    """Decides order, dropout and initial A matrices."""
+    epochs: int | None = Field(None, ge=1, le=1000)
+    """Passes over the training rows."""
+    batch_size: int | None = Field(None, ge=1, le=256)
+    """Rows of one micro-batch."""
+    lr: float | None = Field(None, gt=0, le=1)
+    """Peak learning rate."""
+    warmup_ratio: float | None = Field(None, ge=0, le=0.9)
+    """Share of the steps in which the learning rate rises."""
+    max_length: int | None = Field(None, ge=16, le=131072)
+    """Tokens of the longest row."""
+    lora_rank: int | None = Field(None, ge=1, le=128)
+    lora_alpha: float | None = Field(None, gt=0, le=512)
+    lora_dropout: float | None = Field(None, ge=0, le=0.5)
+    lora_target_modules: list[str] | None = Field(None, min_length=1)
+    grad_accum_steps: int | None = Field(None, ge=1, le=128)
+    telemetry_interval_steps: int | None = Field(None, ge=1, le=20)
+    promote_if_improves: bool | None = None
+    promote_epsilon: float | None = Field(None, ge=0, le=10)
+
+
+class Plan(BaseModel):
+    """Every setting of one run, as `run.json` and the manifest record it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base: str
+    dataset_path: str
+    seed: int
+    epochs: int
+    batch_size: int
+    lr: float
+    warmup_ratio: float
+    max_length: int
+    lora_rank: int
+    lora_alpha: float
+    lora_dropout: float
+    lora_target_modules: list[str]
+    grad_accum_steps: int
+    telemetry_interval_steps: int
+    promote_if_improves: bool
+    promote_epsilon: float
+
+
+class Profile(BaseModel):
+    """Recommended settings for a dataset, a base and a machine, with the reason in words."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base: str
+    dataset_path: str
+    rows: int
+    epochs: int
+    batch_size: int
+    grad_accum_steps: int
+    lr: float
+    warmup_ratio: float
+    max_length: int
+    steps: int
+    reason: str
+
+    @classmethod
+    def recommend(
+        cls, *, base: str, base_parameters: int, context: int, dataset_path: str, rows: int, training: TrainingSettings
+    ) -> Self:
+        """Enough optimizer steps to learn a small dataset, at a rate that suits the base's size."""
+        small = base_parameters < SMALL_BASE_PARAMETERS
+        batch_size = 4 if small else 1
+        accumulation = training.ragweld_agent_grad_accum_steps
+        steps_per_epoch = max(1, math.ceil(rows * 0.9 / (batch_size * accumulation)))
+        wanted_steps = SMALL_BASE_STEPS if small else LARGE_BASE_STEPS
+        epochs = min(100 if small else 5, max(1, math.ceil(wanted_steps / steps_per_epoch)))
+        size = f"{base_parameters / 1e6:,.1f} M parameters"
+        return cls(
+            base=base,
+            dataset_path=dataset_path,
+            rows=rows,
+            epochs=epochs,
+            batch_size=batch_size,
+            grad_accum_steps=accumulation,
+            lr=5e-3 if small else 1e-4,
+            warmup_ratio=0.1,
+            max_length=min(512 if small else 2048, context),
+            steps=epochs * steps_per_epoch,
+            reason=f"{rows} rows on a base of {size}: {epochs} epochs give {epochs * steps_per_epoch} optimizer steps.",
+        )
+
+
+def resolve(request: RunRequest, training: TrainingSettings, profile: Profile) -> Plan:
+    """The plan of a run: the request's own values, else the settings', else the profile's."""
+    t = training
+    return Plan(
+        base=profile.base,
+        dataset_path=profile.dataset_path,
+        seed=_first(request.seed, 0),
+        epochs=_first(request.epochs, profile.epochs),
+        batch_size=_first(request.batch_size, profile.batch_size),
+        lr=_first(request.lr, profile.lr),
+        warmup_ratio=_first(request.warmup_ratio, profile.warmup_ratio),
+        max_length=_first(request.max_length, profile.max_length),
+        lora_rank=_first(request.lora_rank, t.ragweld_agent_lora_rank),
+        lora_alpha=_first(request.lora_alpha, t.ragweld_agent_lora_alpha),
+        lora_dropout=_first(request.lora_dropout, t.ragweld_agent_lora_dropout),
+        lora_target_modules=_first(request.lora_target_modules, t.ragweld_agent_lora_target_modules),
+        grad_accum_steps=_first(request.grad_accum_steps, profile.grad_accum_steps),
+        telemetry_interval_steps=_first(request.telemetry_interval_steps, t.ragweld_agent_telemetry_interval_steps),
+        promote_if_improves=_first(request.promote_if_improves, bool(t.ragweld_agent_promote_if_improves)),
+        promote_epsilon=_first(request.promote_epsilon, t.ragweld_agent_promote_epsilon),
+    )
+
+
+def _first(value: T | None, otherwise: T) -> T:
+    return otherwise if value is None else value

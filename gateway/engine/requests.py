@@ -1,0 +1,85 @@
+"""What crosses the border of the engine: a generation goes in, pieces of text and one finish come out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from catalog.ids import AdapterId, BaseId
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is drawn. `temperature` 0 is greedy; `seed` None draws a fresh one."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    seed: int | None = None
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One answer to produce: `prompt` tokens, the adapter it is answered wholly by, and where to stop.
+
+    `stop` strings are matched on the text, across tokens, and are not part of the answer.
+    """
+
+    prompt: tuple[int, ...]
+    adapter_id: AdapterId | None
+    max_tokens: int
+    stop: tuple[str, ...] = ()
+    sampling: Sampling = Sampling()
+    top_logprobs: int | None = None
+    """None wants no logprobs; 0 wants the chosen token's only."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token, its natural-log probability, and the best alternatives (token, logprob) at its place."""
+
+    token_id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Text that is safe to show: no half character, no beginning of a stop string. `tokens` were produced for it."""
+
+    text: str
+    tokens: int
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The end of an answer. `cached_tokens` of the prompt were found in the prefix cache."""
+
+    reason: FinishReason
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """What the engine is serving with, in words and numbers, for the banner, health and metrics."""
+
+    ready: bool
+    base: BaseId | None
+    reason: str
+    """Why this base answers, or why none can."""
+    device: str
+    precision: str
+    context: int
+    active_adapter: AdapterId | None
+    resident_adapters: tuple[AdapterId, ...]
