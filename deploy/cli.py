@@ -1,0 +1,173 @@
+"""The `ragweld` command: reads arguments and environment, loads the settings, hands over.
+
+Nothing heavy is imported before the arguments are understood, so that `ragweld --help` is quick; a fault that a person
+can mend is one line on standard error and an exit code from sysexits. `tests/deploy/test_cli.py` proves both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from catalog.errors import RagweldError
+
+if TYPE_CHECKING:
+    from catalog.settings import Loaded
+
+DEFAULT_HOME = "~/.ragweld"
+GATEWAY_OPTIONS = {"host": "gateway.host", "port": "gateway.port"}
+TRAINER_OPTIONS = {"trainer_port": "trainer.metrics_port"}
+COMMON_OPTIONS = {"base": "training.ragweld_agent_base_model"}
+SETTING_OF_OPTION = GATEWAY_OPTIONS | TRAINER_OPTIONS | COMMON_OPTIONS
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What every command is given."""
+
+    home: Path
+    loaded: Loaded
+    as_child: bool
+
+
+def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
+    """Run one command; returns its exit code."""
+    arguments = parser().parse_args(argv)
+    try:
+        return COMMANDS[arguments.command].run(_invocation(arguments, environ))
+    except RagweldError as error:
+        return _fail(str(error))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole grammar of the command."""
+    top = argparse.ArgumentParser(
+        prog="ragweld", description="The local gateway that learns: one OpenAI base URL in front of your own model."
+    )
+    top.add_argument("--version", action="version", version=f"ragweld {_version()}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        sub = commands.add_parser(name, help=command.summary, description=command.description)
+        _add_options(sub, command.options)
+    return top
+
+
+def _add_options(sub: argparse.ArgumentParser, options: Mapping[str, str]) -> None:
+    sub.add_argument(
+        "--home", metavar="DIR", help=f"where everything durable lives (default: $RAGWELD_HOME or {DEFAULT_HOME})"
+    )
+    if "host" in options:
+        sub.add_argument("--host", help="address the gateway listens on (default: 127.0.0.1)")
+        sub.add_argument("--port", type=int, help="port of the OpenAI base URL (default: 8000; 0 takes a free one)")
+    if "trainer_port" in options:
+        sub.add_argument(
+            "--trainer-port", type=int, help="port of the trainer's /metrics (default: 8001; 0 takes a free one)"
+        )
+    sub.add_argument("--base", metavar="MODEL", help="base model, for example ragweld-nano or mlx-community/Qwen3-1.7B-4bit")
+    # Set by the supervisor: standard input is a pipe whose end means that the supervisor is gone.
+    sub.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+
+
+def _invocation(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Invocation:
+    from catalog import settings
+
+    home = Path(arguments.home or environ.get("RAGWELD_HOME") or DEFAULT_HOME).expanduser().absolute()
+    given = {key: getattr(arguments, option, None) for option, key in SETTING_OF_OPTION.items()}
+    overrides = {key: value for key, value in given.items() if value is not None}
+    return Invocation(home, settings.load(home, environ, overrides), arguments.child)
+
+
+def _up(invocation: Invocation) -> int:
+    from deploy import launch
+
+    return launch.up(invocation.loaded, invocation.home, _say)
+
+
+def _gateway(invocation: Invocation) -> int:
+    from gateway.main import serve
+
+    return _serve(serve, invocation)
+
+
+def _trainer(invocation: Invocation) -> int:
+    from trainer.main import run
+
+    return _serve(run, invocation)
+
+
+def _serve(entry: Callable[..., int], invocation: Invocation) -> int:
+    if invocation.as_child:
+        from deploy import lifeline
+
+        lifeline.watch()
+    try:
+        invocation.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return _fail(f"the home folder {invocation.home} cannot be made: {error.strerror}. Choose another with --home.")
+    return entry(invocation.loaded.settings, invocation.home)
+
+
+def _doctor(invocation: Invocation) -> int:
+    from deploy import doctor
+
+    return doctor.run(invocation.loaded, invocation.home)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _fail(line: str) -> int:
+    print(f"ragweld: {line}", file=sys.stderr)
+    return os.EX_CONFIG
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("ragweld")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One word after `ragweld`."""
+
+    run: Callable[[Invocation], int]
+    summary: str
+    description: str
+    options: Mapping[str, str]
+
+
+COMMANDS = {
+    "up": Command(
+        _up,
+        "gateway and trainer together, until Ctrl-C",
+        "Starts the gateway and the trainer, says what it chose and why, and stops both on Ctrl-C or SIGTERM.",
+        SETTING_OF_OPTION,
+    ),
+    "gateway": Command(
+        _gateway,
+        "the OpenAI base URL alone",
+        "Answers OpenAI's API from the model on this machine. Runs queue up until a trainer is started on the same home.",
+        GATEWAY_OPTIONS,
+    ),
+    "trainer": Command(
+        _trainer,
+        "the training process alone",
+        "Takes queued runs of this home one by one, and shows its numbers under /metrics.",
+        TRAINER_OPTIONS,
+    ),
+    "doctor": Command(
+        _doctor,
+        "what can run here, what is missing, what to type",
+        "Looks at this machine and says what can run, what is missing and what to type. Changes nothing.",
+        SETTING_OF_OPTION,
+    ),
+}

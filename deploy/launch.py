@@ -1,0 +1,141 @@
+"""What `ragweld up` does: looks before it starts anything, starts gateway and trainer, and says what they chose.
+
+Every obstacle is one line that names what to change. Knows the children only by their command line and by what they
+answer over HTTP. `tests/deploy/test_launch.py` proves the lines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from catalog.files import Claim
+from catalog.settings import Loaded
+from deploy import banner, neighbours, ports, probe
+from deploy.child import ChildSpec
+from deploy.supervisor import Stop, supervise
+
+LOCK_FILE = Path("data/up.lock")
+POLL_S = 0.2
+PATIENCE_S = 15.0
+EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
+BASE_KEY = "training.ragweld_agent_base_model"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where one process listens, and the option that moves it."""
+
+    host: str
+    port: int
+    option: str
+
+    @property
+    def reachable_host(self) -> str:
+        """The name under which this machine reaches it."""
+        return EVERY_ADDRESS.get(self.host, self.host)
+
+    @property
+    def url(self) -> str:
+        host = self.reachable_host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+
+def up(loaded: Loaded, home: Path, say: Callable[[str], None]) -> int:
+    """Run both processes on `home` until a signal; the exit code."""
+    settings = loaded.settings
+    gateway = Address(settings.gateway.host, settings.gateway.port, "--port")
+    trainer = Address(settings.trainer.metrics_host, settings.trainer.metrics_port, "--trainer-port")
+    obstacle = obstacle_at(gateway) or obstacle_at(trainer) or obstacle_between(gateway, trainer)
+    claim = None if obstacle else claim_home(home)
+    if isinstance(claim, Claim):
+        try:
+            return _run(loaded, home, settled(gateway), settled(trainer), say)
+        finally:
+            claim.release()
+    say(f"ragweld: {obstacle or claim}")
+    return os.EX_CONFIG
+
+
+def obstacle_at(address: Address) -> str | None:
+    """Why nobody can listen at `address`, in one line; None when it is free."""
+    try:
+        if address.port == 0 or ports.is_free(address.host, address.port):
+            return None
+    except OSError as error:
+        return f"cannot listen on {address.host}:{address.port}: {error.strerror}. Choose another with {address.option}."
+    return (
+        f"port {address.port} on {address.host} is taken. Stop what listens there, "
+        f"or choose another with {address.option}."
+    )
+
+
+def obstacle_between(gateway: Address, trainer: Address) -> str | None:
+    """Why the two cannot listen beside each other; None when they can."""
+    if gateway.port and (gateway.host, gateway.port) == (trainer.host, trainer.port):
+        return f"gateway and trainer both want port {gateway.port}. Choose another with {trainer.option}."
+    return None
+
+
+def claim_home(home: Path) -> Claim | str:
+    """The home folder for this process alone, or in one line why not."""
+    try:
+        claim = Claim.take(home / LOCK_FILE)
+    except OSError as error:
+        return f"the home folder {home} cannot be written: {error.strerror}. Choose another with --home."
+    return claim or f"another `ragweld up` runs on {home}. Stop it, or choose another folder with --home."
+
+
+def settled(address: Address) -> Address:
+    """`address` with a real port: 0 becomes a free one, which the child is then told."""
+    return address if address.port else replace(address, port=ports.free_port(address.host))
+
+
+def children(loaded: Loaded, home: Path, gateway: Address, trainer: Address) -> tuple[ChildSpec, ChildSpec]:
+    """The command lines of both; what this command line did not say stays theirs to read and to follow."""
+    # -P keeps a folder named deploy/ in the working directory from being taken for this package.
+    command = (sys.executable, "-P", "-m", "deploy")
+    common = ["--child", "--home", str(home)]
+    if loaded.sources[BASE_KEY] == "command line":
+        common += ["--base", loaded.settings.training.ragweld_agent_base_model]
+    return (
+        ChildSpec("gateway", (*command, "gateway", *common, "--host", gateway.host, "--port", str(gateway.port))),
+        ChildSpec("trainer", (*command, "trainer", *common, "--trainer-port", str(trainer.port)), essential=False),
+    )
+
+
+def _run(loaded: Loaded, home: Path, gateway: Address, trainer: Address, say: Callable[[str], None]) -> int:
+    async def announce(stop: Stop) -> None:
+        machine = await asyncio.to_thread(banner.read_machine, loaded.settings)
+        if await _is_ready(gateway, stop, say):
+            answering = await neighbours.answering()
+            for line in banner.lines(machine, home, gateway.url, trainer.url, answering):
+                say(line)
+
+    say(f"ragweld: starting on {home} ...")
+    return asyncio.run(supervise(children(loaded, home, gateway, trainer), say, announce))
+
+
+async def _is_ready(gateway: Address, stop: Stop, say: Callable[[str], None]) -> bool:
+    """Wait until the gateway says so; False when the end was asked for first."""
+    clock = asyncio.get_running_loop().time
+    next_word_s = clock() + PATIENCE_S
+    while not stop.asked.is_set():
+        answer = await probe.get(gateway.reachable_host, gateway.port, "/readyz")
+        if answer is not None and answer.status == 200:
+            return True
+        if clock() > next_word_s:
+            next_word_s += PATIENCE_S
+            say(f"ragweld: not ready yet; {_last_word(answer)}")
+        await stop.sleep(POLL_S)
+    return False
+
+
+def _last_word(answer: probe.Answer | None) -> str:
+    if answer is None:
+        return "the gateway does not answer"
+    return f"the gateway says {answer.status}: {answer.body[:200].decode('utf-8', 'replace')}"

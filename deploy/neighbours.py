@@ -1,0 +1,47 @@
+"""The programs that ragweld expects beside it: Prometheus and Grafana, each on its usual port of this machine.
+
+Nothing depends on them; the banner and the doctor say whether they answer and how to start them with our configuration.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy import probe
+
+HOST = "127.0.0.1"
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A program: where it is expected, the path that says it is well, and how to start it."""
+
+    name: str
+    program: str
+    port: int
+    health_path: str
+    start: str
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+
+PROMETHEUS = Neighbour(
+    "Prometheus",
+    "prometheus",
+    9090,
+    "/-/healthy",
+    f"prometheus --config.file={FOLDER / 'prometheus/prometheus.yml'} --storage.tsdb.path=/tmp/ragweld-prometheus",
+)
+GRAFANA = Neighbour("Grafana", "grafana", 3000, "/api/health", f"docker compose -f {FOLDER / 'compose.yaml'} up")
+NEIGHBOURS = (PROMETHEUS, GRAFANA)
+
+
+async def answering() -> dict[str, bool]:
+    """Which neighbours answer, by name; asked all at once."""
+    answers = await asyncio.gather(*(probe.get(HOST, one.port, one.health_path) for one in NEIGHBOURS))
+    return {one.name: answer is not None and answer.status == 200 for one, answer in zip(NEIGHBOURS, answers, strict=True)}
