@@ -15,19 +15,32 @@ _TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304
 
 GATEWAY_METRICS: tuple[MetricSpec, ...] = (
     MetricSpec(
-        "gen_ai_server_request_duration_seconds", "histogram", "From request to end of answer.", (*_GEN_AI, "error_type"),
+        "gen_ai_server_request_duration_seconds",
+        "histogram",
+        "From request to end of answer.",
+        (*_GEN_AI, "error_type"),
         _DURATION_S,
     ),
     MetricSpec(
-        "gen_ai_server_time_to_first_token_seconds", "histogram", "From request to first token.", _GEN_AI, _FIRST_TOKEN_S
+        "gen_ai_server_time_to_first_token_seconds",
+        "histogram",
+        "From request to first token.",
+        _GEN_AI,
+        _FIRST_TOKEN_S,
     ),
     MetricSpec(
-        "gen_ai_server_time_per_output_token_seconds", "histogram", "Mean wait per token after the first.", _GEN_AI,
+        "gen_ai_server_time_per_output_token_seconds",
+        "histogram",
+        "Mean wait per token after the first.",
+        _GEN_AI,
         _PER_TOKEN_S,
     ),
     MetricSpec(
-        "gen_ai_client_token_usage", "histogram", "Tokens of a request, input and output.",
-        (*_GEN_AI, "gen_ai_token_type"), _TOKENS,
+        "gen_ai_client_token_usage",
+        "histogram",
+        "Tokens of a request, input and output.",
+        (*_GEN_AI, "gen_ai_token_type"),
+        _TOKENS,
     ),
     MetricSpec("ragweld_http_requests_total", "counter", "HTTP answers by route and status.", ("route", "status")),
     MetricSpec("ragweld_engine_ready", "gauge", "1 while a base is loaded and the engine thread is alive."),
@@ -39,9 +52,15 @@ GATEWAY_METRICS: tuple[MetricSpec, ...] = (
     MetricSpec("ragweld_engine_cancelled_total", "counter", "Requests stopped because their client went away."),
     MetricSpec("ragweld_engine_adapters_resident", "gauge", "Adapter slots in use."),
     MetricSpec("ragweld_adapter_swaps_total", "counter", "Adapters made resident, by outcome.", ("outcome",)),
-    MetricSpec("ragweld_adapter_swap_seconds", "gauge", "Duration of the last swap: read, checked, written to its slot."),
-    MetricSpec("ragweld_active_adapter_info", "gauge", "1; the active adapter of each base as labels.", ("base", "adapter")),
+    MetricSpec(
+        "ragweld_adapter_swap_seconds", "gauge", "Duration of the last swap: read, checked, written to its slot."
+    ),
+    MetricSpec(
+        "ragweld_active_adapter_info", "gauge", "1; the active adapter of each base as labels.", ("base", "adapter")
+    ),
     MetricSpec("ragweld_fallbacks_total", "counter", "Answers by another provider, by reason.", ("provider", "reason")),
-    MetricSpec("ragweld_upstream_errors_total", "counter", "Failed calls to an upstream, by kind.", ("provider", "kind")),
+    MetricSpec(
+        "ragweld_upstream_errors_total", "counter", "Failed calls to an upstream, by kind.", ("provider", "kind")
+    ),
     MetricSpec("ragweld_build_info", "gauge", "1; version, device and base as labels.", ("version", "device", "base")),
 )

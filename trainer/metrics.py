@@ -26,11 +26,15 @@ TRAINER_METRICS: tuple[MetricSpec, ...] = (
     MetricSpec("ragweld_train_grad_norm", "gauge", "L2 norm of the gradient before clipping.", _RUN),
     MetricSpec("ragweld_train_param_norm", "gauge", "L2 norm of the trainable parameters.", _RUN),
     MetricSpec("ragweld_train_update_norm", "gauge", "L2 norm of the step's measured parameter change.", _RUN),
-    MetricSpec("ragweld_train_tokens_per_second", "gauge", "Tokens (context and supervised) of the step per second.", _RUN),
+    MetricSpec(
+        "ragweld_train_tokens_per_second", "gauge", "Tokens (context and supervised) of the step per second.", _RUN
+    ),
     MetricSpec("ragweld_train_step_seconds", "gauge", "Wall time of the step.", _RUN),
     MetricSpec("ragweld_train_memory_bytes", "gauge", "MLX memory at its peak in this run.", _RUN),
     MetricSpec("ragweld_train_projection_x", "gauge", "First coordinate of the displacement in the run's plane.", _RUN),
-    MetricSpec("ragweld_train_projection_y", "gauge", "Second coordinate of the displacement in the run's plane.", _RUN),
+    MetricSpec(
+        "ragweld_train_projection_y", "gauge", "Second coordinate of the displacement in the run's plane.", _RUN
+    ),
     MetricSpec("ragweld_train_projection_off_plane", "gauge", "Distance of the true point from the plane.", _RUN),
     MetricSpec("ragweld_train_projection_share", "gauge", "Share of the squared displacement held by the plane.", _RUN),
     MetricSpec("ragweld_train_promotions_total", "counter", "Gate decisions, by verdict.", ("verdict",)),

@@ -34,4 +34,6 @@ def preload() -> Blas:
         except OSError:
             continue
         return Blas("OpenBLAS", fast=True)
-    return Blas("reference BLAS", fast=False, hint="`apt-get install libopenblas0-pthread` makes it about 30 times faster")
+    return Blas(
+        "reference BLAS", fast=False, hint="`apt-get install libopenblas0-pthread` makes it about 30 times faster"
+    )

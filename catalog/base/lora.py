@@ -1,8 +1,9 @@
 """LoRA on a base: which linear layers there are, and reading an adapter so that a bad one is never loaded.
 
-An adapter file is checked from the outside in: config, header (safetensors refuses overlapping tensors, which
+An adapter file is checked from the outside in: config, container (safetensors refuses overlapping tensors, which
 `mx.load` accepts), names, shapes and kinds against the base, then that every number is finite; each refusal names the
-tensor. Names are mlx-lm's: `model.layers.0.self_attn.q_proj.lora_a` [in, rank], `.lora_b` [rank, out].
+tensor. It is read with numpy, so any thread may do it while another one owns MLX. Names are mlx-lm's:
+`model.layers.0.self_attn.q_proj.lora_a` [in, rank], `.lora_b` [rank, out].
 Source: Hu et al., LoRA, 2021: y = W x + (alpha / rank) B A x. `tests/catalog/base/test_lora.py`.
 """
 
@@ -11,9 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from safetensors import SafetensorError, safe_open
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, deserialize
 
 from catalog.adapters import WEIGHTS_FILE, AdapterConfig, content_id, read_config
 from catalog.base import blas
@@ -25,6 +28,8 @@ blas.preload()
 import mlx.core as mx  # noqa: E402
 import mlx.nn as nn  # noqa: E402
 from mlx_lm.tuner.utils import linear_to_lora_layers  # noqa: E402
+
+Matrix = npt.NDArray[np.float32]
 
 FLOAT_KINDS = ("F32", "F16", "BF16")
 
@@ -39,11 +44,26 @@ class LinearShape:
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """A checked adapter in memory: by layer, A [in, rank] and B [rank, out] with the scale folded into B, float32."""
+    """A checked adapter in memory: by layer, A [in, rank] and B [rank, out], float32, the scale folded into B."""
 
     adapter_id: AdapterId
     rank: int
-    pairs: Mapping[str, tuple[mx.array, mx.array]]
+    pairs: Mapping[str, tuple[Matrix, Matrix]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    kind: str
+    shape: tuple[int, ...]
+    content: bytes
+
+    def to_float32(self) -> Matrix:
+        """The numbers, widened. bfloat16 is the upper half of a float32."""
+        if self.kind == "BF16":
+            halves = np.frombuffer(self.content, "<u2").astype(np.uint32) << 16
+            return halves.view(np.float32).reshape(self.shape)
+        kind = "<f4" if self.kind == "F32" else "<f2"
+        return np.frombuffer(self.content, kind).astype(np.float32).reshape(self.shape)
 
 
 def linear_shapes(model: nn.Module) -> dict[str, LinearShape]:
@@ -63,52 +83,42 @@ def read_adapter(folder: Path, shapes: Mapping[str, LinearShape]) -> Adapter:
     config = read_config(folder)
     if config.fine_tune_type != "lora":
         raise InvalidAdapter(f"{folder.name} is a {config.fine_tune_type!r} adapter; only 'lora' can be served.")
-    _check_header(folder / WEIGHTS_FILE, config, shapes)
-    tensors = load_tensors(folder / WEIGHTS_FILE)
-    for name, tensor in tensors.items():
-        if not mx.all(mx.isfinite(tensor)).item():
+    tensors = _read_tensors(folder / WEIGHTS_FILE)
+    _check_against_base(tensors, config.lora_parameters.rank, shapes)
+    numbers = {name: tensor.to_float32() for name, tensor in tensors.items()}
+    for name, values in numbers.items():
+        if not np.isfinite(values).all():
             raise InvalidAdapter(f"{name} holds numbers that are not finite.", tensor=name)
-    scale = config.lora_parameters.scale
-    pairs = {}
-    for name in tensors:
-        layer, _, part = name.rpartition(".")
-        if part == "lora_a":
-            a = tensors[name].astype(mx.float32)
-            b = tensors[f"{layer}.lora_b"].astype(mx.float32) * scale
-            pairs[layer] = (a, b)
-    mx.eval(pairs)
+    layers = [name.removesuffix(".lora_a") for name in numbers if name.endswith(".lora_a")]
+    scale = np.float32(config.lora_parameters.scale)
+    pairs = {layer: (numbers[f"{layer}.lora_a"], numbers[f"{layer}.lora_b"] * scale) for layer in layers}
     return Adapter(content_id(folder), config.lora_parameters.rank, pairs)
 
 
-def load_tensors(path: Path) -> dict[str, mx.array]:
-    """The tensors of a safetensors file by name."""
-    return cast(dict[str, mx.array], mx.load(str(path)))
-
-
-def _shape_and_kind(part: Any) -> tuple[tuple[int, ...], str]:
-    return tuple(part.get_shape()), part.get_dtype()
-
-
-def _check_header(path: Path, config: AdapterConfig, shapes: Mapping[str, LinearShape]) -> None:
+def _read_tensors(path: Path) -> dict[str, _Tensor]:
     try:
-        with safe_open(path, "numpy") as file:
-            found = {name: _shape_and_kind(file.get_slice(name)) for name in sorted(file.keys())}
+        entries: list[tuple[str, dict[str, Any]]] = deserialize(path.read_bytes())
     except (SafetensorError, OSError) as error:
         raise InvalidAdapter(f"{path.parent.name}/{path.name} is not a whole safetensors file: {error}.") from error
-    if not found:
+    if not entries:
         raise InvalidAdapter(f"{path.parent.name}/{path.name} holds no tensors.")
-    rank = config.lora_parameters.rank
-    for name, (shape, kind) in found.items():
+    return {name: _Tensor(part["dtype"], tuple(part["shape"]), bytes(part["data"])) for name, part in sorted(entries)}
+
+
+def _check_against_base(tensors: Mapping[str, _Tensor], rank: int, shapes: Mapping[str, LinearShape]) -> None:
+    for name, tensor in tensors.items():
         layer, _, part = name.rpartition(".")
         if layer not in shapes or part not in ("lora_a", "lora_b"):
             raise InvalidAdapter(f"{name} fits no layer of the base.", tensor=name)
         expected = (shapes[layer].inputs, rank) if part == "lora_a" else (rank, shapes[layer].outputs)
-        if shape != expected:
-            raise InvalidAdapter(f"{name} has shape {shape}; the base and rank {rank} need {expected}.", tensor=name)
-        if kind not in FLOAT_KINDS:
-            raise InvalidAdapter(f"{name} is {kind}; one of {', '.join(FLOAT_KINDS)} is needed.", tensor=name)
+        if tensor.shape != expected:
+            raise InvalidAdapter(
+                f"{name} has shape {tensor.shape}; the base and rank {rank} need {expected}.", tensor=name
+            )
+        if tensor.kind not in FLOAT_KINDS:
+            raise InvalidAdapter(f"{name} is {tensor.kind}; one of {', '.join(FLOAT_KINDS)} is needed.", tensor=name)
         twin = f"{layer}.{'lora_b' if part == 'lora_a' else 'lora_a'}"
-        if twin not in found:
+        if twin not in tensors:
             raise InvalidAdapter(f"{twin} is missing beside {name}.", tensor=twin)
 
 
