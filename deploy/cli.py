@@ -33,6 +33,7 @@ class Invocation:
 
     home: Path
     loaded: Loaded
+    environ: Mapping[str, str]
     as_child: bool
 
 
@@ -67,9 +68,9 @@ def _add_options(sub: argparse.ArgumentParser, options: Mapping[str, str]) -> No
         sub.add_argument("--port", type=int, help="port of the OpenAI base URL (default: 8000; 0 takes a free one)")
     if "trainer_port" in options:
         sub.add_argument(
-            "--trainer-port", type=int, help="port of the trainer's /metrics (default: 8001; 0 takes a free one)"
+            "--trainer-port", metavar="PORT", type=int, help="port of the trainer's /metrics (default: 8001)"
         )
-    sub.add_argument("--base", metavar="MODEL", help="base model, for example ragweld-nano or mlx-community/Qwen3-1.7B-4bit")
+    sub.add_argument("--base", metavar="MODEL", help="base model: ragweld-nano, a Hugging Face id, an absolute folder")
     # Set by the supervisor: standard input is a pipe whose end means that the supervisor is gone.
     sub.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
 
@@ -80,7 +81,7 @@ def _invocation(arguments: argparse.Namespace, environ: Mapping[str, str]) -> In
     home = Path(arguments.home or environ.get("RAGWELD_HOME") or DEFAULT_HOME).expanduser().absolute()
     given = {key: getattr(arguments, option, None) for option, key in SETTING_OF_OPTION.items()}
     overrides = {key: value for key, value in given.items() if value is not None}
-    return Invocation(home, settings.load(home, environ, overrides), arguments.child)
+    return Invocation(home, settings.load(home, environ, overrides), environ, arguments.child)
 
 
 def _up(invocation: Invocation) -> int:
@@ -116,7 +117,7 @@ def _serve(entry: Callable[..., int], invocation: Invocation) -> int:
 def _doctor(invocation: Invocation) -> int:
     from deploy import doctor
 
-    return doctor.run(invocation.loaded, invocation.home)
+    return doctor.run(invocation.loaded, invocation.home, invocation.environ, _say)
 
 
 def _say(line: str) -> None:
@@ -155,7 +156,7 @@ COMMANDS = {
     "gateway": Command(
         _gateway,
         "the OpenAI base URL alone",
-        "Answers OpenAI's API from the model on this machine. Runs queue up until a trainer is started on the same home.",
+        "Answers OpenAI's API from the model on this machine. Runs wait until a trainer runs on the same home.",
         GATEWAY_OPTIONS,
     ),
     "trainer": Command(

@@ -67,7 +67,8 @@ def obstacle_at(address: Address) -> str | None:
         if address.port == 0 or ports.is_free(address.host, address.port):
             return None
     except OSError as error:
-        return f"cannot listen on {address.host}:{address.port}: {error.strerror}. Choose another with {address.option}."
+        where = f"{address.host}:{address.port}"
+        return f"cannot listen on {where}: {error.strerror}. Choose another with {address.option}."
     return (
         f"port {address.port} on {address.host} is taken. Stop what listens there, "
         f"or choose another with {address.option}."

@@ -43,5 +43,10 @@ NEIGHBOURS = (PROMETHEUS, GRAFANA)
 
 async def answering() -> dict[str, bool]:
     """Which neighbours answer, by name; asked all at once."""
-    answers = await asyncio.gather(*(probe.get(HOST, one.port, one.health_path) for one in NEIGHBOURS))
-    return {one.name: answer is not None and answer.status == 200 for one, answer in zip(NEIGHBOURS, answers, strict=True)}
+    states = await asyncio.gather(*map(_is_well, NEIGHBOURS))
+    return {one.name: state for one, state in zip(NEIGHBOURS, states, strict=True)}
+
+
+async def _is_well(one: Neighbour) -> bool:
+    answer = await probe.get(HOST, one.port, one.health_path)
+    return answer is not None and answer.status == 200
