@@ -1,0 +1,16 @@
+"""The metrics that no dashboard shows yet, each with the reason.
+
+`tests/grafana/test_metrics.py` fails when this list and the dashboards disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+UNUSED: Mapping[str, str] = {
+    "gen_ai_client_token_usage": "tokens of a request are billing; Learning shows the engine's own tokens per second",
+    "ragweld_http_requests_total": "counts every route, scrapes too; Learning shows model requests",
+    "ragweld_engine_steps_total": "the batch generator's steps say nothing that tokens per second does not",
+    "ragweld_engine_cancelled_total": "a client that left says nothing of learning; for the Gateway dashboard",
+    "ragweld_upstream_errors_total": "Learning shows fallbacks by reason; kinds of error are for the Gateway dashboard",
+}
