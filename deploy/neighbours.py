@@ -35,7 +35,7 @@ PROMETHEUS = Neighbour(
     "prometheus",
     9090,
     "/-/healthy",
-    f"prometheus --config.file={FOLDER / 'prometheus/prometheus.yml'} --storage.tsdb.path=/tmp/ragweld-prometheus",
+    f"prometheus --config.file={FOLDER / 'prometheus/prometheus.yml'} --web.listen-address=127.0.0.1:9090",
 )
 GRAFANA = Neighbour("Grafana", "grafana", 3000, "/api/health", f"docker compose -f {FOLDER / 'compose.yaml'} up")
 NEIGHBOURS = (PROMETHEUS, GRAFANA)

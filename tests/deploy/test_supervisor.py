@@ -99,7 +99,8 @@ def test_one_signal_stops_both_in_order_and_exits_zero() -> None:
 def test_a_dead_child_is_started_again_while_the_other_goes_on() -> None:
     heard = Heard()
     heard.when("twice", lambda: heard.when("twice", interrupt))
-    assert run([python("gateway", PATIENT), python("trainer", "print('twice'); raise SystemExit(3)")], heard) == os.EX_OK
+    dying = python("trainer", "print('twice'); raise SystemExit(3)")
+    assert run([python("gateway", PATIENT), dying], heard) == os.EX_OK
     assert heard.count("trainer ended (exit code 3); starting it again") >= 1
     assert heard.count("gateway | hello") == 1
 
@@ -151,7 +152,8 @@ def test_a_second_signal_does_not_wait_for_the_grace() -> None:
 def test_lines_without_end_and_bytes_that_are_not_text_are_heard_in_pieces() -> None:
     heard = Heard()
     heard.when("the end", interrupt)
-    run([python("trainer", "print('x' * 100_000, flush=True); import sys; sys.stdout.buffer.write(b'\\xff the end')")], heard)
+    talking = "import sys; print('x' * 100_000, flush=True); sys.stdout.buffer.write(b'\\xff the end')"
+    run([python("trainer", talking)], heard)
     assert max(map(len, heard.lines)) < 64 * 1024
 
 

@@ -1,0 +1,161 @@
+"""`ragweld up` before and after its start: every obstacle is one line, and the banner says what was chosen."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shlex
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from catalog.files import Claim
+from catalog.settings import Loaded, load
+from deploy import banner, launch, ports, probe
+from deploy.launch import Address
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield int(server.getsockname()[1])
+
+
+def loaded(home: Path, overrides: Mapping[str, object]) -> Loaded:
+    return load(home, {}, {"gateway.port": 0, "trainer.metrics_port": 0} | dict(overrides))
+
+
+def line_of(home: Path, overrides: Mapping[str, object]) -> str:
+    """The one line that `up` says before it ends with EX_CONFIG."""
+    said: list[str] = []
+    assert launch.up(loaded(home, overrides), home, said.append) == os.EX_CONFIG
+    (line,) = said
+    return line
+
+
+@pytest.mark.parametrize(
+    ("key", "option"), [("gateway.port", "--port"), ("trainer.metrics_port", "--trainer-port")]
+)
+def test_a_taken_port_is_one_line_with_its_number_and_option(
+    key: str, option: str, taken_port: int, tmp_path: Path
+) -> None:
+    assert line_of(tmp_path, {key: taken_port}) == (
+        f"ragweld: port {taken_port} on 127.0.0.1 is taken. Stop what listens there, or choose another with {option}."
+    )
+
+
+def test_one_port_for_both_is_refused(tmp_path: Path) -> None:
+    port = ports.free_port("127.0.0.1")
+    assert f"both want port {port}" in line_of(tmp_path, {"gateway.port": port, "trainer.metrics_port": port})
+
+
+def test_an_address_of_another_machine_is_refused(tmp_path: Path) -> None:
+    # 192.0.2.0/24 is reserved for documentation (RFC 5737): nobody's.
+    assert "cannot listen on 192.0.2.1:8000" in line_of(tmp_path, {"gateway.host": "192.0.2.1", "gateway.port": 8000})
+
+
+def test_a_second_up_on_one_home_is_refused(tmp_path: Path) -> None:
+    claim = Claim.take(tmp_path / launch.LOCK_FILE)
+    assert claim is not None
+    assert f"another `ragweld up` runs on {tmp_path}" in line_of(tmp_path, {})
+    claim.release()
+
+
+def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder", "utf-8")
+    assert "cannot be written" in line_of(tmp_path / "file", {})
+
+
+def test_port_zero_becomes_a_real_port_that_the_child_is_told(tmp_path: Path) -> None:
+    gateway = launch.settled(Address("127.0.0.1", 0, "--port"))
+    trainer = launch.settled(Address("127.0.0.1", 0, "--trainer-port"))
+    first, second = launch.children(loaded(tmp_path, {}), tmp_path, gateway, trainer)
+    assert first.argv[-4:] == ("--host", "127.0.0.1", "--port", str(gateway.port))
+    assert second.argv[-2:] == ("--trainer-port", str(trainer.port))
+    assert gateway.port > 0 < trainer.port
+    assert (first.essential, second.essential) == (True, False)
+
+
+def test_children_are_told_the_base_only_if_this_command_line_named_it(tmp_path: Path) -> None:
+    """A base from the settings file stays the file's, so that changing it there still counts."""
+    here = Address("127.0.0.1", 1, "--port")
+    named = loaded(tmp_path, {launch.BASE_KEY: "ragweld-nano"})
+    assert all("ragweld-nano" in child.argv for child in launch.children(named, tmp_path, here, here))
+    assert all("--base" not in child.argv for child in launch.children(loaded(tmp_path, {}), tmp_path, here, here))
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [("127.0.0.1", "http://127.0.0.1:8000"), ("0.0.0.0", "http://127.0.0.1:8000"), ("::", "http://[::1]:8000")],
+)
+def test_an_address_is_shown_as_it_is_reached(host: str, url: str) -> None:
+    assert Address(host, 8000, "--port").url == url
+
+
+MACHINE = banner.Machine("CPU (cpu), 24 GiB", "ragweld-nano: it is built in", "OpenBLAS")
+
+
+def test_the_banner_says_what_was_chosen_and_where_things_are(tmp_path: Path) -> None:
+    lines = banner.lines(
+        MACHINE, tmp_path, "http://127.0.0.1:9000", "http://127.0.0.1:9001", {"Prometheus": True, "Grafana": False}
+    )
+    shown = "\n".join(lines)
+    for expected in (MACHINE.device, MACHINE.base, MACHINE.blas, str(tmp_path), "http://127.0.0.1:9000/v1"):
+        assert expected in shown
+    assert "expected at http://127.0.0.1:9090: answers" in shown
+    assert "expected at http://127.0.0.1:3000: does not answer; start it with: docker compose" in shown
+
+
+def test_the_curl_line_is_a_shell_command_with_a_request_in_it() -> None:
+    words = shlex.split("\n".join(banner.curl("http://127.0.0.1:9000")).replace("\\\n", " "))
+    assert words[:2] == ["curl", "http://127.0.0.1:9000/v1/chat/completions"]
+    assert json.loads(words[-1])["model"] == "ragweld"
+
+
+def test_the_machine_is_read_without_loading_a_model(tmp_path: Path) -> None:
+    machine = banner.read_machine(loaded(tmp_path, {launch.BASE_KEY: "nobody/nothing-here"}).settings)
+    assert "nobody/nothing-here" in machine.base
+    assert "GiB" in machine.device
+    assert machine.blas
+
+
+async def probed(raw: bytes | None, deadline_s: float = 5.0) -> probe.Answer | None:
+    """What the probe makes of a server that sends `raw`, or of one that stays silent."""
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        if raw is None:
+            await reader.read()
+        else:
+            writer.write(raw)
+        writer.close()
+        await writer.wait_closed()
+        ended.set()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        answer = await probe.get("127.0.0.1", server.sockets[0].getsockname()[1], "/readyz", deadline_s=deadline_s)
+        await ended.wait()
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("raw", "answer"),
+    [
+        (b"HTTP/1.1 200 OK\r\nA: b\r\n\r\nbody", probe.Answer(200, b"body")),
+        (b"HTTP/1.0 503 \r\n\r\n", probe.Answer(503, b"")),
+        (b"SSH-2.0-OpenSSH\r\n", None),
+        (b"", None),
+        (b"HTTP/1.1 two\r\n\r\n", None),
+    ],
+)
+def test_a_probe_understands_http_and_nothing_else(raw: bytes, answer: probe.Answer | None) -> None:
+    assert asyncio.run(probed(raw)) == answer
+
+
+def test_a_probe_of_nobody_and_of_somebody_silent_ends_in_time() -> None:
+    assert asyncio.run(probe.get("127.0.0.1", ports.free_port("127.0.0.1"), "/")) is None
+    assert asyncio.run(probed(None, deadline_s=0.05)) is None
