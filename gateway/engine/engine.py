@@ -203,13 +203,13 @@ class Engine:
                     raise news
                 if isinstance(news, Finish):
                     row = None
-                    yield news
-                    return
+                    break
                 yield news
         finally:
             self._admitted_tokens -= tokens
             if row is not None and self._worker is not None:
                 self._worker.cancel(row)
+        yield news
 
     def forget_prefixes(self) -> None:
         """Drop every cached prefix; answers stay the same, the next ones prefill whole."""

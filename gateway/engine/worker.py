@@ -237,7 +237,11 @@ class Worker:
         except RagweldError as error:
             self._outbox.append((row, error))
             return
-        self._insert(row, slot)
+        try:
+            self._insert(row, slot)
+        except (ValueError, RuntimeError) as error:
+            self._table.unpin(row.adapter_id)
+            self._outbox.append((row, EngineFailed(f"The request cannot be decoded: {error}")))
 
     def _slot_for(self, row: Row) -> int:
         if row.adapter is not None and row.adapter.adapter_id not in self._table.resident:
