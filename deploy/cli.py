@@ -7,6 +7,7 @@ can mend is one line on standard error and an exit code from sysexits. `tests/de
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 import os
 import sys
@@ -87,7 +88,7 @@ def _invocation(arguments: argparse.Namespace, environ: Mapping[str, str]) -> In
 def _up(invocation: Invocation) -> int:
     from deploy import launch
 
-    return launch.up(invocation.loaded, invocation.home, _say)
+    return launch.up(launch.house_of(invocation.loaded, invocation.home), _say)
 
 
 def _gateway(invocation: Invocation) -> int:
@@ -121,7 +122,9 @@ def _doctor(invocation: Invocation) -> int:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    # Whoever read our lines may go; serving goes on.
+    with contextlib.suppress(BrokenPipeError):
+        print(line, flush=True)
 
 
 def _fail(line: str) -> int:

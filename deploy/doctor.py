@@ -28,9 +28,10 @@ OLDEST_PYTHON = (3, 11)
 LEAST_FREE_BYTES = 2 * 2**30
 """A run of a 1.7 B base keeps checkpoints of a few hundred megabytes."""
 OPTIONAL_PROGRAMS = {
-    "ffmpeg": (("ffmpeg",), "records training as a video", "apt-get install ffmpeg"),
-    "chromium": (("chromium", "chromium-browser", "google-chrome"), "tests the page", "apt-get install chromium"),
+    "ffmpeg": (("ffmpeg",), "records training as a video"),
+    "chromium": (("chromium", "chromium-browser", "google-chrome"), "tests the page"),
 }
+INSTALLERS = {"darwin": "brew install", "linux": "apt-get install"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,19 +149,24 @@ def port_check(name: str, host: str, port: int, option: str) -> Check:
 
 
 def neighbour_check(one: Neighbour, answers: bool, which: Callable[[str], str | None]) -> Check:
-    """Whether a neighbour answers or could be started."""
+    """Whether a neighbour answers, and how to start it."""
     name = one.name.lower()
     if answers:
         return Check(name, "ok", f"answers at {one.url}")
-    state = "installed, not running" if which(one.program) else "not installed"
-    return Check(name, "optional", f"{state}; expected at {one.url}", one.start)
+    fix = one.start if which(one.program) else f"{install(one.program)}, then {one.start}"
+    return Check(name, "optional", f"does not answer at {one.url}", fix)
 
 
 def program_check(name: str, which: Callable[[str], str | None]) -> Check:
     """Whether an optional program is on PATH."""
-    programs, use, fix = OPTIONAL_PROGRAMS[name]
+    programs, use = OPTIONAL_PROGRAMS[name]
     found = next((path for program in programs if (path := which(program))), None)
-    return Check(name, "ok", found) if found else Check(name, "optional", f"not found; {use}", fix)
+    return Check(name, "ok", found) if found else Check(name, "optional", f"not found; {use}", install(name))
+
+
+def install(package: str, platform: str = sys.platform) -> str:
+    """What to type for a package of the system."""
+    return f"{INSTALLERS.get(platform, 'install')} {package}"
 
 
 def settings_check(loaded: Loaded) -> Check:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from catalog.files import Claim
 from catalog.settings import Loaded
 from deploy import banner, neighbours, ports, probe
-from deploy.child import ChildSpec
+from deploy.child import ChildSpec, printable
 from deploy.supervisor import Stop, supervise
 
 LOCK_FILE = Path("data/up.lock")
@@ -45,20 +46,66 @@ class Address:
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
-def up(loaded: Loaded, home: Path, say: Callable[[str], None]) -> int:
-    """Run both processes on `home` until a signal; the exit code."""
-    settings = loaded.settings
-    gateway = Address(settings.gateway.host, settings.gateway.port, "--port")
-    trainer = Address(settings.trainer.metrics_host, settings.trainer.metrics_port, "--trainer-port")
-    obstacle = obstacle_at(gateway) or obstacle_at(trainer) or obstacle_between(gateway, trainer)
-    claim = None if obstacle else claim_home(home)
-    if isinstance(claim, Claim):
-        try:
-            return _run(loaded, home, settled(gateway), settled(trainer), say)
-        finally:
-            claim.release()
-    say(f"ragweld: {obstacle or claim}")
-    return os.EX_CONFIG
+@dataclass(frozen=True, slots=True)
+class House:
+    """What is started: settings with their sources, the home folder, and both addresses."""
+
+    loaded: Loaded
+    home: Path
+    gateway: Address
+    trainer: Address
+
+
+def house_of(loaded: Loaded, home: Path) -> House:
+    """The house that these settings describe."""
+    gateway, trainer = loaded.settings.gateway, loaded.settings.trainer
+    return House(
+        loaded,
+        home,
+        Address(gateway.host, gateway.port, "--port"),
+        Address(trainer.metrics_host, trainer.metrics_port, "--trainer-port"),
+    )
+
+
+def children_of(house: House) -> tuple[ChildSpec, ChildSpec]:
+    """The command lines of both; what this command line did not say stays theirs to read and to follow."""
+    # -P keeps a folder named deploy/ in the working directory from being taken for this package; -u lets lines through
+    # when they are said.
+    command = (sys.executable, "-P", "-u", "-m", "deploy")
+    common = ["--child", "--home", str(house.home)]
+    if house.loaded.sources[BASE_KEY] == "command line":
+        common += ["--base", house.loaded.settings.training.ragweld_agent_base_model]
+    gateway_port = ("--host", house.gateway.host, "--port", str(house.gateway.port))
+    trainer_port = ("--trainer-port", str(house.trainer.port))
+    return (
+        ChildSpec("gateway", (*command, "gateway", *common, *gateway_port)),
+        ChildSpec("trainer", (*command, "trainer", *common, *trainer_port), essential=False),
+    )
+
+
+def up(
+    house: House, say: Callable[[str], None], children: Callable[[House], Sequence[ChildSpec]] = children_of
+) -> int:
+    """Run both processes until a signal; the exit code."""
+    obstacle = obstacle_before(house)
+    claim = None if obstacle else claim_home(house.home)
+    if not isinstance(claim, Claim):
+        say(f"ragweld: {obstacle or claim}")
+        return os.EX_CONFIG
+    house = replace(house, gateway=settled(house.gateway), trainer=settled(house.trainer))
+    say(f"ragweld: starting on {house.home} ...")
+    try:
+        return asyncio.run(supervise(children(house), say, partial(_announce, house, say)))
+    finally:
+        claim.release()
+
+
+def obstacle_before(house: House) -> str | None:
+    """Why the two cannot listen where they should, in one line; None when they can."""
+    gateway, trainer = house.gateway, house.trainer
+    if gateway.port and (gateway.host, gateway.port) == (trainer.host, trainer.port):
+        return f"gateway and trainer both want port {gateway.port}. Choose another with {trainer.option}."
+    return obstacle_at(gateway) or obstacle_at(trainer)
 
 
 def obstacle_at(address: Address) -> str | None:
@@ -75,13 +122,6 @@ def obstacle_at(address: Address) -> str | None:
     )
 
 
-def obstacle_between(gateway: Address, trainer: Address) -> str | None:
-    """Why the two cannot listen beside each other; None when they can."""
-    if gateway.port and (gateway.host, gateway.port) == (trainer.host, trainer.port):
-        return f"gateway and trainer both want port {gateway.port}. Choose another with {trainer.option}."
-    return None
-
-
 def claim_home(home: Path) -> Claim | str:
     """The home folder for this process alone, or in one line why not."""
     try:
@@ -96,29 +136,12 @@ def settled(address: Address) -> Address:
     return address if address.port else replace(address, port=ports.free_port(address.host))
 
 
-def children(loaded: Loaded, home: Path, gateway: Address, trainer: Address) -> tuple[ChildSpec, ChildSpec]:
-    """The command lines of both; what this command line did not say stays theirs to read and to follow."""
-    # -P keeps a folder named deploy/ in the working directory from being taken for this package.
-    command = (sys.executable, "-P", "-m", "deploy")
-    common = ["--child", "--home", str(home)]
-    if loaded.sources[BASE_KEY] == "command line":
-        common += ["--base", loaded.settings.training.ragweld_agent_base_model]
-    return (
-        ChildSpec("gateway", (*command, "gateway", *common, "--host", gateway.host, "--port", str(gateway.port))),
-        ChildSpec("trainer", (*command, "trainer", *common, "--trainer-port", str(trainer.port)), essential=False),
-    )
-
-
-def _run(loaded: Loaded, home: Path, gateway: Address, trainer: Address, say: Callable[[str], None]) -> int:
-    async def announce(stop: Stop) -> None:
-        machine = await asyncio.to_thread(banner.read_machine, loaded.settings)
-        if await _is_ready(gateway, stop, say):
-            answering = await neighbours.answering()
-            for line in banner.lines(machine, home, gateway.url, trainer.url, answering):
-                say(line)
-
-    say(f"ragweld: starting on {home} ...")
-    return asyncio.run(supervise(children(loaded, home, gateway, trainer), say, announce))
+async def _announce(house: House, say: Callable[[str], None], stop: Stop) -> None:
+    machine = await asyncio.to_thread(banner.read_machine, house.loaded.settings)
+    if await _is_ready(house.gateway, stop, say):
+        answering = await neighbours.answering()
+        for line in banner.lines(machine, house.home, house.gateway.url, house.trainer.url, answering):
+            say(line)
 
 
 async def _is_ready(gateway: Address, stop: Stop, say: Callable[[str], None]) -> bool:
@@ -139,4 +162,4 @@ async def _is_ready(gateway: Address, stop: Stop, say: Callable[[str], None]) ->
 def _last_word(answer: probe.Answer | None) -> str:
     if answer is None:
         return "the gateway does not answer"
-    return f"the gateway says {answer.status}: {answer.body[:200].decode('utf-8', 'replace')}"
+    return printable(f"the gateway says {answer.status}: {answer.body[:200].decode('utf-8', 'replace')}")

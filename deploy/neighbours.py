@@ -17,12 +17,12 @@ FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A program: where it is expected, the path that says it is well, and how to start it."""
+    """A program: where it is expected, the path that says it is well, and how to start it with `program`."""
 
     name: str
-    program: str
     port: int
     health_path: str
+    program: str
     start: str
 
     @property
@@ -32,12 +32,12 @@ class Neighbour:
 
 PROMETHEUS = Neighbour(
     "Prometheus",
-    "prometheus",
     9090,
     "/-/healthy",
+    "prometheus",
     f"prometheus --config.file={FOLDER / 'prometheus/prometheus.yml'} --web.listen-address=127.0.0.1:9090",
 )
-GRAFANA = Neighbour("Grafana", "grafana", 3000, "/api/health", f"docker compose -f {FOLDER / 'compose.yaml'} up")
+GRAFANA = Neighbour("Grafana", 3000, "/api/health", "docker", f"docker compose -f {FOLDER / 'compose.yaml'} up")
 NEIGHBOURS = (PROMETHEUS, GRAFANA)
 
 

@@ -109,15 +109,21 @@ def test_a_taken_port_names_the_option() -> None:
 
 def test_a_neighbour_that_is_away_says_how_to_start_it() -> None:
     assert doctor.neighbour_check(PROMETHEUS, True, lambda program: None).status == "ok"
-    away = doctor.neighbour_check(PROMETHEUS, False, lambda program: f"/usr/bin/{program}")
-    assert "installed, not running" in away.detail
-    assert "prometheus --config.file=" in away.fix
+    start = doctor.neighbour_check(PROMETHEUS, False, lambda program: f"/usr/bin/{program}").fix
+    assert start.startswith("prometheus --config.file=")
+    install = doctor.neighbour_check(PROMETHEUS, False, lambda program: None).fix
+    assert install.endswith(f"install prometheus, then {start}")
 
 
 def test_programs_are_found_under_any_of_their_names() -> None:
     found = doctor.program_check("chromium", {"google-chrome": "/opt/google-chrome"}.get)
     assert (found.status, found.detail) == ("ok", "/opt/google-chrome")
-    assert doctor.program_check("ffmpeg", {}.get).fix == "apt-get install ffmpeg"
+    assert doctor.program_check("ffmpeg", {}.get).fix.endswith("install ffmpeg")
+
+
+def test_what_to_type_is_of_this_system() -> None:
+    assert doctor.install("ffmpeg", "darwin") == "brew install ffmpeg"
+    assert doctor.install("ffmpeg", "linux") == "apt-get install ffmpeg"
 
 
 def test_changed_settings_are_named_with_who_set_them(tmp_path: Path) -> None:

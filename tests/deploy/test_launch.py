@@ -6,16 +6,21 @@ import asyncio
 import json
 import os
 import shlex
+import signal
 import socket
+import sys
+import textwrap
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from catalog.files import Claim
-from catalog.settings import Loaded, load
+from catalog.settings import load
 from deploy import banner, launch, ports, probe
-from deploy.launch import Address
+from deploy.child import ChildSpec
+from deploy.launch import Address, House
 
 
 @pytest.fixture
@@ -24,14 +29,15 @@ def taken_port() -> Iterator[int]:
         yield int(server.getsockname()[1])
 
 
-def loaded(home: Path, overrides: Mapping[str, object]) -> Loaded:
-    return load(home, {}, {"gateway.port": 0, "trainer.metrics_port": 0} | dict(overrides))
+def house(home: Path, overrides: Mapping[str, object]) -> House:
+    """The house on free ports, unless told otherwise."""
+    return launch.house_of(load(home, {}, {"gateway.port": 0, "trainer.metrics_port": 0} | dict(overrides)), home)
 
 
 def line_of(home: Path, overrides: Mapping[str, object]) -> str:
     """The one line that `up` says before it ends with EX_CONFIG."""
     said: list[str] = []
-    assert launch.up(loaded(home, overrides), home, said.append) == os.EX_CONFIG
+    assert launch.up(house(home, overrides), said.append) == os.EX_CONFIG
     (line,) = said
     return line
 
@@ -70,21 +76,20 @@ def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 
 def test_port_zero_becomes_a_real_port_that_the_child_is_told(tmp_path: Path) -> None:
-    gateway = launch.settled(Address("127.0.0.1", 0, "--port"))
-    trainer = launch.settled(Address("127.0.0.1", 0, "--trainer-port"))
-    first, second = launch.children(loaded(tmp_path, {}), tmp_path, gateway, trainer)
-    assert first.argv[-4:] == ("--host", "127.0.0.1", "--port", str(gateway.port))
-    assert second.argv[-2:] == ("--trainer-port", str(trainer.port))
-    assert gateway.port > 0 < trainer.port
-    assert (first.essential, second.essential) == (True, False)
+    free = house(tmp_path, {})
+    settled = replace(free, gateway=launch.settled(free.gateway), trainer=launch.settled(free.trainer))
+    gateway, trainer = launch.children_of(settled)
+    assert gateway.argv[-4:] == ("--host", "127.0.0.1", "--port", str(settled.gateway.port))
+    assert trainer.argv[-2:] == ("--trainer-port", str(settled.trainer.port))
+    assert settled.gateway.port > 0 < settled.trainer.port
+    assert (gateway.essential, trainer.essential) == (True, False)
 
 
 def test_children_are_told_the_base_only_if_this_command_line_named_it(tmp_path: Path) -> None:
     """A base from the settings file stays the file's, so that changing it there still counts."""
-    here = Address("127.0.0.1", 1, "--port")
-    named = loaded(tmp_path, {launch.BASE_KEY: "ragweld-nano"})
-    assert all("ragweld-nano" in child.argv for child in launch.children(named, tmp_path, here, here))
-    assert all("--base" not in child.argv for child in launch.children(loaded(tmp_path, {}), tmp_path, here, here))
+    named = launch.children_of(house(tmp_path, {launch.BASE_KEY: "ragweld-nano"}))
+    assert all("ragweld-nano" in child.argv for child in named)
+    assert all("--base" not in child.argv for child in launch.children_of(house(tmp_path, {})))
 
 
 @pytest.mark.parametrize(
@@ -93,6 +98,42 @@ def test_children_are_told_the_base_only_if_this_command_line_named_it(tmp_path:
 )
 def test_an_address_is_shown_as_it_is_reached(host: str, url: str) -> None:
     assert Address(host, 8000, "--port").url == url
+
+
+GATEWAY = """
+    import sys, time
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+    from deploy import lifeline
+    class Ready(BaseHTTPRequestHandler):
+        asked = 0
+        def do_GET(self):
+            Ready.asked += 1
+            self.send_response(503 if Ready.asked < 3 else 200)
+            self.end_headers()
+        def log_message(self, *_): pass
+    lifeline.watch()
+    HTTPServer(("127.0.0.1", int(sys.argv[1])), Ready).serve_forever()
+"""
+
+
+def test_up_says_what_it_chose_once_the_gateway_is_ready_and_stops_on_ctrl_c(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if "curl http" in line:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def pretended(settled: House) -> list[ChildSpec]:
+        return [ChildSpec("gateway", (sys.executable, "-c", textwrap.dedent(GATEWAY), str(settled.gateway.port)))]
+
+    assert launch.up(house(tmp_path, {}), say, pretended) == os.EX_OK
+    assert said[0] == f"ragweld: starting on {tmp_path} ..."
+    assert "ragweld answers." in said
+    assert said[-1] == "stopped."
+    claim = Claim.take(tmp_path / launch.LOCK_FILE)
+    assert claim is not None
+    claim.release()
 
 
 MACHINE = banner.Machine("CPU (cpu), 24 GiB", "ragweld-nano: it is built in", "OpenBLAS")
@@ -116,7 +157,7 @@ def test_the_curl_line_is_a_shell_command_with_a_request_in_it() -> None:
 
 
 def test_the_machine_is_read_without_loading_a_model(tmp_path: Path) -> None:
-    machine = banner.read_machine(loaded(tmp_path, {launch.BASE_KEY: "nobody/nothing-here"}).settings)
+    machine = banner.read_machine(load(tmp_path, {}, {launch.BASE_KEY: "nobody/nothing-here"}).settings)
     assert "nobody/nothing-here" in machine.base
     assert "GiB" in machine.device
     assert machine.blas
