@@ -1,0 +1,102 @@
+"""Adapters by content, aliases with a linear history, one winner of a race."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from catalog.adapters import AdapterStore, content_id
+from catalog.errors import Conflict, NotFound
+from catalog.ids import AdapterId, BaseId
+
+BASE = BaseId("ragweld-nano")
+
+
+def write(folder: Path, weights: bytes, scale: float = 2.0) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "adapters.safetensors").write_bytes(weights)
+    config = {"num_layers": 2, "lora_parameters": {"rank": 4, "scale": scale}}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> tuple[AdapterStore, list[AdapterId]]:
+    store = AdapterStore(tmp_path)
+    ids = [store.put(write(tmp_path / f"src{n}", bytes([n]) * 100), name=f"run{n}") for n in range(3)]
+    return store, ids
+
+
+def test_the_id_is_of_the_content_and_of_what_decides_its_effect(tmp_path: Path) -> None:
+    one = content_id(write(tmp_path / "one", b"weights"))
+    assert one == content_id(write(tmp_path / "two", b"weights"))
+    assert one != content_id(write(tmp_path / "three", b"Weights"))
+    assert one != content_id(write(tmp_path / "four", b"weights", scale=1.0))
+
+
+def test_moves_are_a_linear_history_that_rollback_walks(three: tuple[AdapterStore, list[AdapterId]]) -> None:
+    store, ids = three
+    current = None
+    for adapter_id in ids:
+        store.move(BASE, adapter_id, expected=current, reason="promoted")
+        current = adapter_id
+    assert store.active(BASE) == ids[2]
+    assert store.rollback(BASE).adapter_id == ids[1]
+    assert store.active(BASE) == ids[1]
+    moves = store.aliases().bases[BASE]
+    assert [move.version for move in moves] == [1, 2, 3, 4]
+    assert all(later.previous == earlier.adapter_id for earlier, later in itertools.pairwise(moves))
+
+
+def test_rollback_of_the_first_promotion_gives_the_bare_base(three: tuple[AdapterStore, list[AdapterId]]) -> None:
+    store, ids = three
+    with pytest.raises(Conflict):
+        store.rollback(BASE)
+    store.move(BASE, ids[0], expected=None, reason="promoted")
+    assert store.rollback(BASE).adapter_id is None
+    assert store.active(BASE) is None
+
+
+def test_of_racing_promotions_one_wins_and_the_others_are_told_who(three: tuple[AdapterStore, list[AdapterId]]) -> None:
+    store, ids = three
+    outcomes: list[object] = []
+    start = threading.Barrier(8)
+
+    def promote(adapter_id: AdapterId) -> None:
+        start.wait()
+        try:
+            outcomes.append(store.move(BASE, adapter_id, expected=None, reason="race"))
+        except Conflict as conflict:
+            outcomes.append(conflict)
+
+    threads = [threading.Thread(target=promote, args=(ids[n % 3],)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(not isinstance(outcome, Conflict) for outcome in outcomes) == 1
+    assert len(store.aliases().bases[BASE]) == 1
+
+
+def test_pointers_resolve_by_name_version_and_beginning(three: tuple[AdapterStore, list[AdapterId]]) -> None:
+    store, ids = three
+    store.move(BASE, ids[1], expected=None, reason="promoted")
+    assert store.resolve(BASE, "run2") == ids[2]
+    assert store.resolve(BASE, "1") == ids[1]
+    assert store.resolve(BASE, ids[0][:12]) == ids[0]
+    for pointer in ("2", "nobody", "..", "*"):
+        with pytest.raises(NotFound):
+            store.resolve(BASE, pointer)
+
+
+def test_the_mirror_is_a_whole_copy(three: tuple[AdapterStore, list[AdapterId]], tmp_path: Path) -> None:
+    store, ids = three
+    target = tmp_path / "models" / "agent"
+    for adapter_id in ids[:2]:
+        store.mirror(adapter_id, target)
+        assert content_id(target) == adapter_id
+    assert [path.name for path in target.parent.iterdir()] == ["agent"]

@@ -1,0 +1,42 @@
+"""Events are valid JSON whatever the numbers, and are read whole and resumed from an offset."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from catalog import events
+from catalog.events import Event
+
+STAMP = "2026-11-23T09:00:00.000Z"
+
+
+@given(st.floats(), st.floats(), st.text(max_size=50))
+def test_non_finite_numbers_never_make_invalid_json(loss: float, eval_loss: float, message: str) -> None:
+    event = Event(type="metrics", ts=STAMP, run_id="r", loss=loss, metrics={"eval_loss": eval_loss}, message=message)
+    line = event.to_line()
+    assert line.count(b"\n") == 1
+    parsed = json.loads(line, parse_constant=lambda name: (_ for _ in ()).throw(ValueError(name)))
+    assert ("loss" in parsed) == math.isfinite(loss)
+
+
+def test_a_reader_resumes_from_any_id_with_nothing_lost_or_doubled(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    for step in range(20):
+        events.append(path, Event(type="telemetry", ts=STAMP, run_id="r", step=step))
+    stored = list(events.read_lines(path))
+    for n, line in enumerate(stored):
+        rest = list(events.read_lines(path, line.end_offset))
+        assert [json.loads(item.line)["step"] for item in rest] == list(range(n + 1, 20))
+
+
+def test_an_unfinished_line_is_left_for_later(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    events.append(path, Event(type="log", ts=STAMP, run_id="r", message="whole"))
+    with path.open("ab") as file:
+        file.write(b'{"type":"log"')
+    assert len(list(events.read_lines(path))) == 1

@@ -1,0 +1,58 @@
+"""Names of models: what is ragweld's, what is not, and what never becomes a path."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from catalog.errors import InvalidRequest
+from catalog.ids import BaseId, ModelRef, checked_name, new_run_id, parse_model
+
+QWEN = "mlx-community/Qwen3-1.7B-4bit"
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("ragweld", ModelRef(None, None)),
+        ("RAGWELD", ModelRef(None, None)),
+        ("ragweld@base", ModelRef(None, "base")),
+        ("ragweld:", ModelRef(None, None)),
+        (f"ragweld:{QWEN}", ModelRef(BaseId(QWEN), None)),
+        (f"Ragweld:{QWEN}@7", ModelRef(BaseId(QWEN), "7")),
+        (f"{QWEN}", ModelRef(BaseId(QWEN), None)),
+        (f"{QWEN}@run__1", ModelRef(BaseId(QWEN), "run__1")),
+        ("gpt-4o", None),
+        ("local:qwen3:8b", None),
+        ("openai/gpt-4o", None),
+    ],
+)
+def test_a_requested_model_is_read_as_written(model: str, expected: ModelRef | None) -> None:
+    assert parse_model(model, {QWEN}) == expected
+
+
+@pytest.mark.parametrize("model", ["ragweld@", "ragweld:x@../../etc", "ragweld@a/b", "ragweld@" + "a" * 200])
+def test_an_adapter_name_that_could_be_a_path_is_refused(model: str) -> None:
+    with pytest.raises(InvalidRequest):
+        parse_model(model, set())
+
+
+@given(st.text(max_size=20))
+def test_no_checked_name_can_leave_its_folder(name: str) -> None:
+    try:
+        checked = checked_name(name, "name")
+    except InvalidRequest:
+        return
+    assert "/" not in checked and "\\" not in checked and ".." not in checked and not checked.startswith(".")
+
+
+def test_run_ids_of_one_second_are_told_apart() -> None:
+    now = datetime(2026, 11, 23, 9, 8, 7, tzinfo=UTC)
+    taken: list[str] = []
+    for expected in ("default__20261123_090807", "default__20261123_090807__2", "default__20261123_090807__3"):
+        run_id = new_run_id("default", now, taken)
+        assert run_id == expected
+        taken.append(run_id)
