@@ -16,6 +16,7 @@ from grafana.panels import (
     graph,
     latest,
     listing,
+    named_values,
     over_time,
     rate,
     right_axis,
@@ -77,27 +78,21 @@ def _active_adapters() -> table.Panel:
 
 
 def _swaps() -> stat.Panel:
-    return (
-        value(
-            "Adapter swaps",
-            "Adapters made resident since the gateway started, by outcome, and how long the last one took from reading "
-            "its file to its slot.",
-            "none",
-            counted("ragweld_adapter_swaps_total", "outcome", GATEWAY_ALIVE),
-            latest("max(ragweld_adapter_swap_seconds)", "last swap"),
-        )
-        .graph_mode(BigValueGraphMode.NONE)
-        .override_by_name("last swap", [DynamicConfigValue("unit", "s")])
-    )
+    return named_values(
+        "Adapter swaps",
+        "Adapters made resident since the gateway started, by outcome, and how long the last one took from reading "
+        "its file to its slot.",
+        counted("ragweld_adapter_swaps_total", "outcome", GATEWAY_ALIVE),
+        latest("max(ragweld_adapter_swap_seconds)", "last swap"),
+    ).override_by_name("last swap", [DynamicConfigValue("unit", "s"), DynamicConfigValue("decimals", 2)])
 
 
 def _fallbacks() -> stat.Panel:
-    return value(
+    return named_values(
         "Fallbacks",
         "Answers given by another provider since the gateway started, by the reason why the local model did not.",
-        "none",
         counted("ragweld_fallbacks_total", "reason", GATEWAY_ALIVE),
-    ).graph_mode(BigValueGraphMode.NONE)
+    )
 
 
 def _requests() -> timeseries.Panel:

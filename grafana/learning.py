@@ -33,6 +33,7 @@ from grafana.panels import (
     latest,
     listing,
     log_scale,
+    named_values,
     over_time,
     right_axis,
     rows,
@@ -131,18 +132,13 @@ def _trainer() -> stat.Panel:
 
 
 def _progress() -> stat.Panel:
-    return (
-        value(
-            "Steps",
-            "Optimizer steps done, steps of the whole run, and passes over the training rows, at the latest scrape.",
-            "none",
-            latest(_last(f"ragweld_train_step{RUN}"), "done"),
-            latest(_last(f"ragweld_train_steps_planned{RUN}"), "planned"),
-            latest(_last(f"ragweld_train_epoch{RUN}"), "epochs"),
-        )
-        .graph_mode(BigValueGraphMode.NONE)
-        .override_by_name("epochs", [DynamicConfigValue("decimals", 2)])
-    )
+    return named_values(
+        "Steps",
+        "Optimizer steps done, steps of the whole run, and passes over the training rows, at the latest scrape.",
+        latest(_last(f"ragweld_train_step{RUN}"), "done"),
+        latest(_last(f"ragweld_train_steps_planned{RUN}"), "planned"),
+        latest(_last(f"ragweld_train_epoch{RUN}"), "epochs"),
+    ).override_by_name("epochs", [DynamicConfigValue("decimals", 2)])
 
 
 def _eval_loss() -> stat.Panel:
@@ -164,12 +160,11 @@ def _best_eval_loss() -> stat.Panel:
 
 
 def _gate() -> stat.Panel:
-    return value(
+    return named_values(
         "Gate decisions",
         "Promotions asked for since the trainer started, by the gate's verdict; measured on held-out rows.",
-        "none",
         counted("ragweld_train_promotions_total", "verdict", TRAINER_ALIVE),
-    ).graph_mode(BigValueGraphMode.NONE)
+    )
 
 
 def _runs() -> table.Panel:
@@ -205,12 +200,11 @@ def _runs() -> table.Panel:
 
 
 def _ended_runs() -> stat.Panel:
-    return value(
+    return named_values(
         "Ended runs",
         "Runs ended since the trainer started, by their final status.",
-        "none",
         counted("ragweld_train_runs_total", "status", TRAINER_ALIVE),
-    ).graph_mode(BigValueGraphMode.NONE)
+    )
 
 
 def _share() -> stat.Panel:

@@ -15,12 +15,14 @@ from grafana_foundation_sdk.builders import dashboard as dashboard_builders
 from grafana_foundation_sdk.builders import prometheus, stat, table, timeseries
 from grafana_foundation_sdk.models.common import (
     BigValueGraphMode,
+    BigValueTextMode,
     DataSourceRef,
     LegendDisplayMode,
     LegendPlacement,
     LineInterpolation,
     ScaleDistribution,
     SortOrder,
+    TableAutoCellOptions,
     TooltipDisplayMode,
     VisibilityMode,
 )
@@ -102,6 +104,16 @@ def value(title: str, description: str, unit: str, *queries: Query) -> stat.Pane
     )
 
 
+def named_values(title: str, description: str, *queries: Query) -> stat.Panel:
+    """Counts side by side, each with its name even when there is only one."""
+    return (
+        value(title, description, "none", *queries)
+        .decimals(0)
+        .text_mode(BigValueTextMode.VALUE_AND_NAME)
+        .graph_mode(BigValueGraphMode.NONE)
+    )
+
+
 def graph(title: str, description: str, unit: str, axis: str, *queries: Query) -> timeseries.Panel:
     """Lines against time, one axis with a label."""
     panel = _described(timeseries.Panel(), title, description, queries)
@@ -112,6 +124,7 @@ def graph(title: str, description: str, unit: str, axis: str, *queries: Query) -
         .fill_opacity(0)
         .show_points(VisibilityMode.AUTO)
         .span_nulls(False)
+        .color_scheme(dashboard_builders.FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC))
         .legend(legend())
         .tooltip(common_builders.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING))
     )
@@ -119,7 +132,7 @@ def graph(title: str, description: str, unit: str, axis: str, *queries: Query) -
 
 def listing(title: str, description: str, *queries: Query) -> table.Panel:
     """A table; give the queries with `rows`."""
-    return _described(table.Panel(), title, description, queries).show_header(True)
+    return _described(table.Panel(), title, description, queries).show_header(True).cell_options(TableAutoCellOptions())
 
 
 def legend() -> common_builders.VizLegendOptions:
