@@ -49,7 +49,13 @@ def write_base(folder: Path, seed: int = 0) -> Path:
 
 
 def write_adapter(
-    folder: Path, base: Path, seed: int, *, rank: int = 4, keys: tuple[str, ...] = ("self_attn.q_proj",), size: float = 0.5
+    folder: Path,
+    base: Path,
+    seed: int,
+    *,
+    rank: int = 4,
+    keys: tuple[str, ...] = ("self_attn.q_proj",),
+    size: float = 0.5,
 ) -> Path:
     """Write an adapter in mlx-lm's layout whose effect is plain to see, and return its folder."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ import mlx.core as mx  # noqa: E402
 import mlx.nn as nn  # noqa: E402
 from mlx_lm.tuner.utils import linear_to_lora_layers  # noqa: E402
 
+Entries = list[tuple[str, dict[str, Any]]]
 Matrix = npt.NDArray[np.float32]
 
 FLOAT_KINDS = ("F32", "F16", "BF16")
@@ -97,7 +98,7 @@ def read_adapter(folder: Path, shapes: Mapping[str, LinearShape]) -> Adapter:
 
 def _read_tensors(path: Path) -> dict[str, _Tensor]:
     try:
-        entries: list[tuple[str, dict[str, Any]]] = deserialize(path.read_bytes())
+        entries = cast(Entries, deserialize(path.read_bytes()))  # type: ignore[no-untyped-call]
     except (SafetensorError, OSError) as error:
         raise InvalidAdapter(f"{path.parent.name}/{path.name} is not a whole safetensors file: {error}.") from error
     if not entries:
