@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from catalog.errors import RagweldError
+from catalog.errors import InvalidRequest, RagweldError
 
 if TYPE_CHECKING:
     from catalog.settings import Loaded
@@ -43,8 +43,11 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     arguments = parser().parse_args(argv)
     try:
         return COMMANDS[arguments.command].run(_invocation(arguments, environ))
+    except InvalidRequest as error:
+        return _fail(str(error), os.EX_CONFIG)
     except RagweldError as error:
-        return _fail(str(error))
+        # A port or a lock that is held now may be free at the next try, so the supervisor tries again.
+        return _fail(str(error), os.EX_TEMPFAIL)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -111,7 +114,8 @@ def _serve(entry: Callable[..., int], invocation: Invocation) -> int:
     try:
         invocation.home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        return _fail(f"the home folder {invocation.home} cannot be made: {error.strerror}. Choose another with --home.")
+        line = f"the home folder {invocation.home} cannot be made: {error.strerror}. Choose another with --home."
+        return _fail(line, os.EX_CONFIG)
     return entry(invocation.loaded.settings, invocation.home)
 
 
@@ -127,9 +131,9 @@ def _say(line: str) -> None:
         print(line, flush=True)
 
 
-def _fail(line: str) -> int:
+def _fail(line: str, exit_code: int) -> int:
     print(f"ragweld: {line}", file=sys.stderr)
-    return os.EX_CONFIG
+    return exit_code
 
 
 def _version() -> str:
