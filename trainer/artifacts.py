@@ -1,0 +1,80 @@
+"""What a run leaves behind: a `model/` folder that is whole or absent.
+
+`adapters.safetensors` and `adapter_config.json` are mlx-lm's own (`mlx_lm.generate --adapter-path` reads them as they
+are), `adapter.npz` holds the same tensors under the name users know, `manifest.json` says what they were made from and
+by. `tests/trainer/test_artifacts.py` kills a writer at every step.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from catalog import __version__, files
+from catalog.adapters import CONFIG_FILE, MANIFEST_FILE, NPZ_FILE, WEIGHTS_FILE, AdapterConfig
+from catalog.base import blas
+from catalog.plan import Plan
+from catalog.runs import Summary
+
+blas.preload()
+
+import mlx.core as mx  # noqa: E402
+
+
+class DatasetRecord(BaseModel):
+    """Which rows were learned from and which were only measured on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str
+    bytes_sha256: str
+    rows_sha256: str
+    split_seed: int
+    held_out_sha256: list[str]
+    """Digest of each held-out conversation."""
+    train_rows: int
+    held_out_rows: int
+    dropped_rows: int
+    """Longer than max_length, on either side."""
+    train_tokens: int
+    supervised_tokens: int
+
+
+class Manifest(BaseModel):
+    """Everything that decided the adapter."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    run_id: str
+    base: str
+    precision: str
+    device: str
+    plan: Plan
+    dataset: DatasetRecord
+    best_step: int
+    steps_done: int
+    summary: Summary
+    versions: dict[str, str]
+
+
+def package_versions() -> dict[str, str]:
+    """What computed the adapter."""
+    return {
+        "ragweld": __version__,
+        "mlx": version("mlx"),
+        "mlx-lm": version("mlx-lm"),
+        "python": platform.python_version(),
+    }
+
+
+def write(folder: Path, tensors: Mapping[str, mx.array], config: AdapterConfig, manifest: Manifest) -> None:
+    """Replace `folder` by the adapter, atomically and durably."""
+    with files.staged_folder(folder) as staging:
+        mx.save_safetensors(str(staging / WEIGHTS_FILE), dict(tensors), metadata={"format": "mlx"})
+        mx.savez(str(staging / NPZ_FILE), **tensors)
+        (staging / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n", "utf-8")
+        (staging / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")

@@ -1,0 +1,99 @@
+"""Measures a model on rows it does not learn from, without leaving a trace in it.
+
+All rows, dropout off, sums over counts, the loss of every row kept; the model's mode is restored, and neither
+parameters nor random state are touched. `tests/trainer/test_evaluate.py` proves training bit-equal with and without.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from catalog.base import blas
+from catalog.base.lora import Adapter
+from trainer.batches import Batch, in_order_of_length, make_batch
+from trainer.loss import Scorer
+from trainer.rows import Row
+
+blas.preload()
+
+import mlx.core as mx  # noqa: E402
+import mlx.nn as nn  # noqa: E402
+from mlx.utils import tree_unflatten  # noqa: E402
+from mlx_lm.tuner.lora import LoRALinear  # noqa: E402
+from mlx_lm.tuner.utils import remove_lora_layers  # noqa: E402
+
+ROWS_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """Loss of each row, in nats summed over its supervised tokens, and how many those are."""
+
+    nats: tuple[float, ...]
+    tokens: tuple[int, ...]
+
+    @property
+    def loss(self) -> float:
+        """Nats per supervised token over all rows; NaN when there are none."""
+        return math.fsum(self.nats) / sum(self.tokens) if self.tokens else math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Exam:
+    """Fixed rows in fixed batches, so that two measurements differ only by the model."""
+
+    batches: tuple[Batch, ...]
+    places: tuple[tuple[int, ...], ...]
+    """For each batch, which rows it holds."""
+    tokens: tuple[int, ...]
+
+
+def exam(rows: Sequence[Row]) -> Exam:
+    """Make the batches once for all measurements."""
+    places = in_order_of_length(rows, ROWS_AT_ONCE)
+    batches = tuple(make_batch([rows[index] for index in batch]) for batch in places)
+    return Exam(batches, tuple(map(tuple, places)), tuple(row.supervised_tokens for row in rows))
+
+
+def measure(model: nn.Module, scorer: Scorer, exam: Exam, between: Callable[[], None] = lambda: None) -> Measurement:
+    """Loss of every row of the exam. `between` is called before each batch and may raise to give up."""
+    nats = [0.0] * len(exam.tokens)
+    with _not_training(model):
+        for batch, places in zip(exam.batches, exam.places, strict=True):
+            between()
+            losses = np.array(scorer.token_losses(batch), np.float64)[: batch.supervised_tokens]
+            for place, row_nats in zip(places, np.bincount(batch.row_of_P, losses, batch.rows), strict=True):
+                nats[place] = float(row_nats)
+    return Measurement(tuple(nats), exam.tokens)
+
+
+@contextmanager
+def wearing(model: nn.Module, adapter: Adapter) -> Iterator[None]:
+    """The model (which wears no LoRA) with `adapter` on it, for the length of the block."""
+    modules = dict(model.named_modules())
+    layers = []
+    for path, (a, b) in adapter.pairs.items():
+        layer = LoRALinear.from_base(modules[path], r=adapter.rank, dropout=0.0, scale=1.0)
+        layer.lora_a, layer.lora_b = mx.array(a), mx.array(b)
+        layers.append((path, layer))
+    model.update_modules(tree_unflatten(layers))
+    try:
+        yield
+    finally:
+        remove_lora_layers(model)
+
+
+@contextmanager
+def _not_training(model: nn.Module) -> Iterator[None]:
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+        mx.clear_cache()

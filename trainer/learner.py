@@ -1,0 +1,94 @@
+"""One optimizer step: gradients summed over micro-batches, one division by one count, one clipped AdamW update.
+
+A step either happens whole or leaves no trace: a loss or gradient that is not finite changes nothing, and `between`
+may raise between two micro-batches. Dropout is a function of (seed, step) alone.
+`tests/trainer/test_learner.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import cast
+
+from catalog.base import blas
+from trainer.batches import Batch, step_seed
+from trainer.loss import Scorer
+
+blas.preload()
+
+import mlx.core as mx  # noqa: E402
+import mlx.nn as nn  # noqa: E402
+import mlx.optimizers as optimizers  # noqa: E402
+from mlx.utils import tree_flatten, tree_map  # noqa: E402
+
+MAX_GRAD_NORM = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What one step measured. `loss` in nats per supervised token; `grad_norm` before clipping."""
+
+    loss: float
+    grad_norm: float
+    lr: float
+    """The rate that the optimizer really used."""
+    rows: int
+    tokens: int
+    supervised_tokens: int
+    applied: bool
+    """False: something was not finite, and nothing was changed."""
+
+
+def number(scalar: mx.array) -> float:
+    """The value of an array of one number."""
+    return cast(float, scalar.item())
+
+
+def length(vector: mx.array) -> float:
+    """L2 norm."""
+    return number(mx.linalg.norm(vector))
+
+
+class Learner:
+    """A model with trainable parameters and its optimizer; nothing else of a run's state is needed to go on."""
+
+    def __init__(self, model: nn.Module, scorer: Scorer, seed: int) -> None:
+        self.model = model
+        self._seed = seed
+        self._optimizer = optimizers.AdamW(learning_rate=0.0, bias_correction=True)
+        self._optimizer.init(model.trainable_parameters())
+        self._gradients = nn.value_and_grad(model, scorer.loss_sum)
+
+    def step(self, step: int, micro_batches: Iterable[Batch], lr: float, between: Callable[[], None]) -> StepResult:
+        """Learn from the micro-batches as one. `between` is called before each and may raise to give up."""
+        mx.random.seed(step_seed(self._seed, step))
+        self.model.train()
+        total_loss, gradients = mx.array(0.0), None
+        rows = tokens = supervised = 0
+        for batch in micro_batches:
+            between()
+            loss, found = self._gradients(batch)
+            total_loss = total_loss + loss
+            gradients = found if gradients is None else tree_map(mx.add, gradients, found)
+            mx.eval(total_loss, gradients)
+            rows, tokens, supervised = rows + batch.rows, tokens + batch.tokens, supervised + batch.supervised_tokens
+        mean = tree_map(lambda gradient: gradient / supervised, gradients)
+        clipped, norm = optimizers.clip_grad_norm(mean, MAX_GRAD_NORM)
+        self._optimizer.learning_rate = lr
+        loss_value, norm_value = number(total_loss) / supervised, number(norm)
+        applied = math.isfinite(loss_value) and math.isfinite(norm_value)
+        if applied:
+            self._optimizer.update(self.model, clipped)
+            mx.eval(self.model.trainable_parameters(), self._optimizer.state)
+        used = number(self._optimizer.learning_rate)
+        return StepResult(loss_value, norm_value, used, rows, tokens, supervised, applied)
+
+    def tensors(self) -> dict[str, mx.array]:
+        """The trainable tensors by name, in order of name. Arrays never change in place, so this is a snapshot."""
+        return dict(sorted(tree_flatten(self.model.trainable_parameters())))
+
+    def flat(self) -> mx.array:
+        """All trainable numbers as one float32 vector, in order of name."""
+        return mx.concatenate([tensor.astype(mx.float32).reshape(-1) for tensor in self.tensors().values()])

@@ -1,0 +1,125 @@
+"""Everything that a run needs before its first step, made from its plan: base with LoRA, rows, batches, learner.
+
+What was chosen and why is returned in words, so that the run can say it. `tests/trainer/test_lesson.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from catalog import datasets
+from catalog.adapters import AdapterConfig
+from catalog.base import device, locate
+from catalog.base.load import Base, load
+from catalog.base.lora import LinearShape, LoraSettings, add_lora, linear_shapes
+from catalog.errors import Unavailable
+from catalog.plan import Plan
+from trainer import batches, rows, schedule
+from trainer.batches import StepRows
+from trainer.evaluate import Exam, exam
+from trainer.learner import Learner
+from trainer.loss import Scorer, scorer
+from trainer.rows import Material
+
+PROBE_ROWS = 4
+
+
+@dataclass(slots=True)
+class Lesson:
+    """A prepared run. `shapes` are the base's own linear layers, seen before LoRA was put on them."""
+
+    plan: Plan
+    base: Base
+    reason: str
+    shapes: Mapping[str, LinearShape]
+    config: AdapterConfig
+    material: Material
+    scorer: Scorer
+    learner: Learner
+    held_out: Exam
+    probe: Exam
+    """A few held-out rows, chosen by the seed, whose loss colours the path."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return batches.steps_per_epoch(len(self.material.train.rows), self.plan.batch_size, self.plan.grad_accum_steps)
+
+    @property
+    def steps(self) -> int:
+        return self.plan.epochs * self.steps_per_epoch
+
+    def learning_rate(self, step: int) -> float:
+        return schedule.learning_rate(
+            step, total_steps=self.steps, peak=self.plan.lr, warmup_ratio=self.plan.warmup_ratio
+        )
+
+    def course(self) -> Iterator[StepRows]:
+        """Every step in order, as row indices."""
+        plan = self.plan
+        return batches.course(
+            [len(row.tokens) for row in self.material.train.rows],
+            seed=plan.seed,
+            epochs=plan.epochs,
+            batch_size=plan.batch_size,
+            accumulation=plan.grad_accum_steps,
+        )
+
+    def micro_batches(self, step: StepRows) -> Iterator[batches.Batch]:
+        """The step's rows as arrays, made when they are needed."""
+        for indices in step.micro_batches:
+            yield batches.make_batch([self.material.train.rows[index] for index in indices])
+
+
+def prepare(plan: Plan, home: Path) -> Lesson:
+    """Load, split, adapt. Raises InvalidDataset, InvalidRequest or Unavailable, saying what to change."""
+    dataset = datasets.read(home / Path(plan.dataset_path).expanduser())
+    choice = locate.choose(plan.base)
+    if not choice.is_wanted:
+        raise Unavailable(f"{plan.base} cannot be trained: {choice.reason}.")
+    base = load(choice.base, choice.folder)
+    material = rows.prepare(base.tokenizer, dataset, seed=plan.seed, max_length=min(plan.max_length, base.context))
+    shapes = linear_shapes(base.model)
+    parts = scorer(base.model)
+    lora = LoraSettings(plan.lora_rank, plan.lora_alpha, plan.lora_dropout, tuple(plan.lora_target_modules))
+    config = add_lora(base.model, lora, plan.seed).model_copy(update={"model": base.base})
+    return Lesson(
+        plan=plan,
+        base=base,
+        reason=choice.reason,
+        shapes=shapes,
+        config=config,
+        material=material,
+        scorer=parts,
+        learner=Learner(base.model, parts, plan.seed),
+        held_out=exam(material.held_out.rows),
+        probe=exam(_probe_rows(material, plan.seed)),
+    )
+
+
+def _probe_rows(material: Material, seed: int) -> list[rows.Row]:
+    held_out = material.held_out.rows
+    chosen = np.random.default_rng(seed).permutation(len(held_out))[:PROBE_ROWS]
+    return [held_out[index] for index in sorted(chosen)]
+
+
+def in_words(lesson: Lesson) -> list[str]:
+    """What was chosen and why."""
+    plan, train, held_out = lesson.plan, lesson.material.train, lesson.material.held_out
+    blocks = lesson.config.num_layers
+    numbers = sum(tensor.size for tensor in lesson.learner.tensors().values())
+    rising = schedule.warmup_steps(lesson.steps, plan.warmup_ratio)
+    return [
+        f"{lesson.base.base} ({lesson.reason}), {lesson.base.precision} on {device.current().name}.",
+        f"{len(train.rows)} rows to learn from ({train.tokens:,} tokens, {train.supervised_tokens:,} of them "
+        f"supervised), {len(held_out.rows)} held out by seed {plan.seed}; {train.dropped + held_out.dropped} dropped "
+        f"as longer than {plan.max_length} tokens.",
+        f"LoRA of rank {plan.lora_rank} on {', '.join(plan.lora_target_modules)} of {blocks} blocks: {numbers:,} "
+        f"trainable numbers.",
+        f"{lesson.steps} steps: {plan.epochs} epochs of {lesson.steps_per_epoch}, each of at most "
+        f"{plan.grad_accum_steps} micro-batches of {plan.batch_size} rows; the learning rate rises for {rising} "
+        f"steps to {plan.lr:g} and falls as a cosine.",
+    ]

@@ -1,0 +1,120 @@
+"""The trainer's process: one per home, one run at a time, alive until it is told to stop.
+
+Claims the oldest queued run, trains it, ends it. Whatever a run does, the process lives on: an exception becomes the
+run's reason in one line, its traceback goes to the log. SIGTERM and SIGINT end the current run as `interrupted`; a
+second signal ends the process at once. `tests/trainer/test_main.py` runs it as a real process, `kill -9` included.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import shutil
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from catalog import files
+from catalog.adapters import AdapterStore
+from catalog.errors import Conflict, InvalidDataset, RagweldError
+from catalog.runs import RUNS_FOLDER, Decided, Ended, Run, RunStore
+from catalog.settings import Settings
+from trainer.exporter import serve
+from trainer.run import Finish, Workplace, train
+
+log = logging.getLogger("trainer")
+
+DEVICE_LOCK = RUNS_FOLDER / ".device.lock"
+LONGEST_REASON = 500
+
+
+def run(settings: Settings, home: Path) -> int:
+    """Train whatever is queued in `home` until a signal; raises Conflict if another trainer does, Unavailable if the
+    port is taken."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    claim = files.Claim.take(home / DEVICE_LOCK)
+    if claim is None:
+        raise Conflict(f"Another trainer already works in {home}.", hint="One is enough: it takes runs in order.")
+    place = Workplace(
+        home=home,
+        mirror=home / settings.training.ragweld_agent_model_path,
+        store=RunStore(home),
+        adapters=AdapterStore(home),
+    )
+    try:
+        server = serve(place.board, settings.trainer.metrics_host, settings.trainer.metrics_port)
+        _stop_on_signals(place)
+        log.info("trainer ready: metrics on http://%s:%d/metrics", settings.trainer.metrics_host, server.port)
+        _tidy(place.store)
+        while not place.stop.is_set():
+            if not train_next(place):
+                place.stop.wait(settings.trainer.poll_interval_s)
+        server.close()
+    finally:
+        claim.release()
+    log.info("trainer stopped")
+    return 0
+
+
+def train_next(place: Workplace) -> bool:
+    """Take the oldest queued run to its end; False when there is none."""
+    claimed = place.store.claim_next()
+    if claimed is None:
+        return False
+    try:
+        finish = _attempt(claimed.run, place)
+        place.store.apply(claimed.run.run_id, finish.ended)
+        if finish.promotion is not None:
+            place.store.apply(claimed.run.run_id, Decided(finish.promotion))
+        place.board.end(claimed.run.run_id, finish.ended.status)
+        log.info("%s: %s %s", claimed.run.run_id, finish.ended.status, finish.ended.reason or "")
+    except (OSError, RagweldError):
+        log.exception("%s could not be ended; it will read as interrupted", claimed.run.run_id)
+        place.board.end(claimed.run.run_id, "interrupted")
+    finally:
+        claimed.claim.release()
+    return True
+
+
+def _attempt(run: Run, place: Workplace) -> Finish:
+    try:
+        return train(run, place)
+    except Exception as error:  # the outermost loop: a run's fault ends the run, not the process
+        log.exception("%s failed", run.run_id)
+        reason = explain(error)
+        place.store.append(run.run_id, "error", message=reason)
+        return Finish(Ended("failed", reason))
+
+
+def explain(error: Exception) -> str:
+    """One line: what happened and what to change."""
+    match error:
+        case InvalidDataset(defects=[first, *rest]):
+            more = f" (and {len(rest)} more)" if rest else ""
+            text = f"The dataset has {1 + len(rest)} defect(s): {first}{more}. Mend the rows and start again."
+        case RagweldError():
+            text = str(error)
+        case OSError(errno=errno.ENOSPC):
+            text = "The disk is full. Free some space and start the run again."
+        case MemoryError() | RuntimeError() if isinstance(error, MemoryError) or "llocate" in str(error):
+            text = f"Out of memory ({error}). Lower batch_size or max_length."
+        case _:
+            text = f"{type(error).__name__}: {error}. The trainer's log has the details."
+    return " ".join(text.split())[:LONGEST_REASON]
+
+
+def _tidy(store: RunStore) -> None:
+    """Mark runs whose trainer died, and remove what it was staging; this process owns the device, so nobody else is."""
+    store.list()
+    for leftover in (*store.root.glob("*/.staging.*"), *store.root.glob("*/.old.*")):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _stop_on_signals(place: Workplace) -> None:
+    def stop(number: int, _frame: FrameType | None) -> None:
+        place.stop.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)

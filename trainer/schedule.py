@@ -1,0 +1,22 @@
+"""The learning rate as a pure function of the step: linear warm-up, then a cosine.
+
+The first and the last step both learn: neither rate is zero. `tests/trainer/test_schedule.py`.
+"""
+
+from __future__ import annotations
+
+import math
+
+
+def warmup_steps(total_steps: int, warmup_ratio: float) -> int:
+    """Steps in which the rate rises."""
+    return round(total_steps * warmup_ratio)
+
+
+def learning_rate(step: int, *, total_steps: int, peak: float, warmup_ratio: float) -> float:
+    """Rate of `step`, counted from 1 to `total_steps`."""
+    rising = warmup_steps(total_steps, warmup_ratio)
+    if step <= rising:
+        return peak * step / rising
+    fallen = (step - rising) / (total_steps - rising + 1)
+    return peak * 0.5 * (1 + math.cos(math.pi * fallen))
