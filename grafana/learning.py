@@ -68,7 +68,7 @@ def _run_variable() -> dashboard_builders.QueryVariable:
     return (
         dashboard_builders.QueryVariable("run_id")
         .label("Run")
-        .description("The current run and the last few. A run id ends with its start time: the newest of a scope is first.")
+        .description("The current run and the last few; ids end with the start time, so a scope has its newest first.")
         .datasource(DATASOURCE)
         .query({"qryType": 1, "query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery"})
         .definition(query)
