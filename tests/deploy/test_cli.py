@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from catalog.files import Claim
 from catalog.settings import load
 from deploy import cli
 
@@ -89,3 +90,16 @@ def test_a_home_that_cannot_be_made_is_one_line(tmp_path: Path, capsys: pytest.C
     (line,) = (shown.out + shown.err).splitlines()
     assert str(home) in line
     assert "--home" in line
+
+
+def test_a_second_trainer_on_one_home_is_one_line_and_may_try_again(tmp_path: Path) -> None:
+    from trainer.main import DEVICE_LOCK
+
+    claim = Claim.take(tmp_path / DEVICE_LOCK)
+    assert claim is not None
+    command = [sys.executable, "-m", "deploy", "trainer", "--home", str(tmp_path), "--trainer-port", "0"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    claim.release()
+    assert result.returncode == os.EX_TEMPFAIL
+    (line,) = result.stderr.splitlines()
+    assert "already works in" in line
