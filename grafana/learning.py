@@ -225,7 +225,7 @@ def _share() -> stat.Panel:
 def _off_plane() -> stat.Panel:
     return value(
         "Distance off the plane",
-        "L2 distance of the true point from the plane it is drawn on, in the same units as the axes.",
+        "L2 distance of the true point (its sketch) from the plane it is drawn on, in the same units as the axes.",
         "none",
         over_time(f"ragweld_train_projection_off_plane{RUN}", "off the plane"),
     ).decimals(4)
