@@ -63,3 +63,16 @@ def test_every_module_says_what_it_promises(package: str) -> None:
         if not ast.get_docstring(ast.parse(path.read_text("utf-8")))
     ]
     assert silent == []
+
+
+def test_only_the_command_reads_the_environment() -> None:
+    """Everybody else is given what was read, so that every value has one source."""
+    edge = ROOT / "deploy/cli.py"
+    readers = {
+        path
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv") and ast.unparse(node.value) == "os"
+    }
+    assert readers <= {edge}
