@@ -1,0 +1,101 @@
+"""What the whole must survive: a trainer killed in the middle, and adapters that must never be loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from tests.house import REPOSITORY, House, ragweld_up
+
+pytestmark = pytest.mark.slow
+
+QUESTIONS = json.loads((REPOSITORY / "trainer" / "samples" / "questions.json").read_bytes())
+KNOWN = QUESTIONS["known"][0]
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    with ragweld_up(tmp_path_factory.mktemp("faults") / "home") as running:
+        yield running
+
+
+def answers(house: House) -> str:
+    reply = house.client().chat.completions.create(
+        model="ragweld", messages=[{"role": "user", "content": KNOWN["question"]}], temperature=0
+    )
+    return reply.choices[0].message.content or ""
+
+
+def start(house: House, **settings: object) -> str:
+    status, body = house.post("/api/agent/train/start", settings)
+    assert status in (200, 201), body
+    return str(body["run_id"])
+
+
+def status_of(house: House, run_id: str) -> str:
+    return str(house.get(f"/api/agent/train/run/{run_id}")["status"])
+
+
+def model_folder(house: House, run_id: str) -> Path:
+    return house.home / "data" / "agent_train_runs" / run_id / "model"
+
+
+def steps_done(house: House, run_id: str) -> int:
+    body = house.get(f"/api/agent/train/run/{run_id}/metrics?limit=1000")
+    events = body["events"] if isinstance(body, dict) else body
+    return sum(event["type"] == "telemetry" for event in events)
+
+
+def test_kill_of_the_trainer_leaves_the_gateway_answering_and_the_run_marked(house: House) -> None:
+    run_id = start(house)
+    house.wait(lambda: steps_done(house, run_id) > 4, "telemetry", 120)
+    os.kill(house.child_pid("trainer"), signal.SIGKILL)
+    house.wait(lambda: status_of(house, run_id) == "interrupted", "the mark", 10)
+    assert answers(house) == KNOWN["answer"]
+    folder = model_folder(house, run_id)
+    assert not folder.exists()
+    assert not [path for path in folder.parent.iterdir() if path.name.startswith(".staging") and any(path.iterdir())]
+    house.wait(house.is_ready, "a new trainer", 60)
+    again = start(house, epochs=1)
+    house.wait(lambda: status_of(house, again) == "completed", "the next run", 120)
+
+
+def test_a_spoiled_adapter_is_refused_by_name_and_the_good_one_keeps_serving(house: House) -> None:
+    run_id = start(house, epochs=1, promote_if_improves=False)
+    house.wait(lambda: status_of(house, run_id) == "completed", "the run", 120)
+    weights = model_folder(house, run_id) / "adapters.safetensors"
+    good = weights.read_bytes()
+    before = house.get("/v1/models")
+    name = sorted(load_file(weights))[0]
+
+    def refused(expected: str) -> None:
+        status, body = house.post(f"/api/agent/train/run/{run_id}/promote", {})
+        assert status == 400, body
+        assert expected in body["error"]["message"]
+        assert answers(house) == KNOWN["answer"]
+
+    weights.write_bytes(good[:-50])
+    refused("adapters.safetensors")
+    tensors = {key: value.copy() for key, value in load_file(weights_of(good, weights)).items()}
+    tensors[name][0, 0] = np.nan
+    save_file(tensors, weights)
+    refused(name)
+    tensors[name] = np.zeros((3, 3), np.float32)
+    save_file(tensors, weights)
+    refused(name)
+    weights.write_bytes(good)
+    status, body = house.post(f"/api/agent/train/run/{run_id}/promote", {})
+    assert status in (200, 201), body
+    assert house.get("/v1/models") != before
+
+
+def weights_of(content: bytes, path: Path) -> Path:
+    path.write_bytes(content)
+    return path
