@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from catalog.files import Claim
-from catalog.settings import load
+from catalog.settings import Settings, load
 from deploy import cli
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +26,15 @@ def test_help_explains_itself(command: tuple[str, ...], capsys: pytest.CaptureFi
     assert shown.startswith("usage: ragweld")
     assert "--child" not in shown
     assert ("--home" in shown) == bool(command)
+
+
+def test_help_states_the_defaults_of_the_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["up", "--help"], {})
+    shown = " ".join(capsys.readouterr().out.split())
+    settings = Settings()
+    for default in (settings.gateway.host, settings.gateway.port, settings.trainer.metrics_port):
+        assert f"(default: {default}" in shown
 
 
 def test_help_imports_nothing_heavy() -> None:
