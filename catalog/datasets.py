@@ -17,6 +17,7 @@ from catalog.errors import InvalidDataset
 
 HELD_OUT_SHARE = 0.1
 MAX_DEFECTS_SHOWN = 50
+SAMPLE_FILE = "harbour.jsonl"
 ROLES = ("system", "user", "assistant", "tool")
 
 Message = dict[str, Any]
@@ -78,6 +79,11 @@ def read(path: Path) -> Dataset:
         raise InvalidDataset(_summary(path, defects), defects=tuple(defects))
     digest = hashlib.sha256(b"\n".join(row.canonical() for row in rows)).hexdigest()
     return Dataset(path, tuple(rows), hashlib.sha256(content).hexdigest(), digest)
+
+
+def sample_path() -> Path:
+    """The dataset that ships with ragweld, in the trainer's folder beside this package."""
+    return Path(__file__).parents[1] / "trainer" / "samples" / SAMPLE_FILE
 
 
 def count_rows(path: Path) -> int:

@@ -245,6 +245,19 @@ def load(
         raise InvalidRequest(_explain(error, sources), code="invalid_settings") from error
 
 
+def overlay(settings: Settings, home: Path, scope: str) -> Settings:
+    """`settings` with what the file stores for `scope` on top; raises InvalidRequest like `load`."""
+    branch = _flat(_read(home / SETTINGS_FILE).get("scopes", {}).get(checked_name(scope, "scope"), {}))
+    if not branch:
+        return settings
+    try:
+        return Settings.model_validate(_nested(_flat(settings.model_dump()) | branch))
+    except ValidationError as error:
+        raise InvalidRequest(
+            _explain(error, dict.fromkeys(branch, f"scope {scope}")), code="invalid_settings"
+        ) from error
+
+
 def store(home: Path, changes: Mapping[str, object], *, scope: str | None = None) -> None:
     """Write `changes` (dotted keys) to the settings file, for all or for one scope; validated before it is written."""
     path = home / SETTINGS_FILE
