@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from catalog.ids import AdapterId, BaseId
+from gateway.engine.grammar import Grammar
 
 FinishReason = Literal["stop", "length"]
 
@@ -38,6 +39,8 @@ class Generation:
     max_tokens: int
     stop: tuple[str, ...] = ()
     sampling: Sampling = Sampling()
+    grammar: Grammar | None = None
+    """What the answer must be; None is free text."""
     top_logprobs: int | None = None
     """None wants no logprobs; 0 wants the chosen token's only."""
 

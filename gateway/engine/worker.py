@@ -24,11 +24,12 @@ import numpy as np
 from catalog.base import blas
 from catalog.base.load import Base
 from catalog.base.lora import Adapter, LinearShape
-from catalog.errors import EngineFailed, Overloaded, RagweldError
+from catalog.errors import EngineFailed, InvalidRequest, Overloaded, RagweldError, Unavailable
 from catalog.ids import AdapterId, BaseId
+from gateway.engine.grammar import Compiler, GrammarProcessor
 from gateway.engine.prefixes import PrefixCache
 from gateway.engine.requests import Finish, FinishReason, Generation, Piece, TokenLogprob
-from gateway.engine.sampling import make_processors, make_sampler
+from gateway.engine.sampling import LogitsProcessor, make_processors, make_sampler
 from gateway.engine.slots import SlotCache, SlotModel, SlotTable
 from gateway.engine.text import AnswerText
 
@@ -40,6 +41,8 @@ from mlx_lm.models.cache import make_prompt_cache  # noqa: E402
 from mlx_lm.tokenizer_utils import TokenizerWrapper  # noqa: E402
 
 log = logging.getLogger(__name__)
+
+STOPPING = Unavailable("The gateway is stopping.", code="shutting_down")
 
 News = Piece | Finish | RagweldError
 
@@ -53,6 +56,7 @@ class Row:
     loop: asyncio.AbstractEventLoop
     news: asyncio.Queue[News]
     text: AnswerText | None = None
+    held_by: GrammarProcessor | None = None
     uid: int = -1
     cached_tokens: int = 0
     produced: int = 0
@@ -115,6 +119,7 @@ class Worker:
         self._base: Base | None = None
         self._model: SlotModel | None = None
         self._generator: BatchGenerator | None = None
+        self._compiler: Compiler | None = None
         self._table = SlotTable(limits.adapter_slots)
         self._prefixes = PrefixCache(limits.prompt_cache_bytes)
         self._rows: dict[int, Row] = {}
@@ -206,12 +211,13 @@ class Worker:
         self._base = base
         self._model = SlotModel(base.model)
         self._table = SlotTable(self._limits.adapter_slots)
+        self._compiler = Compiler(base.tokenizer, int(base.config["vocab_size"]))
         self._new_generator()
         self._loaded(Served(base.base, base.tokenizer, base.context, base.precision, self._model.shapes))
 
     def _unload(self) -> None:
         self._prefixes.clear()
-        self._base = self._model = self._generator = None
+        self._base = self._model = self._generator = self._compiler = None
         self._table = SlotTable(self._limits.adapter_slots)
         self.counters.resident = ()
         mx.clear_cache()
@@ -228,6 +234,9 @@ class Worker:
         )
 
     def _admit(self, row: Row) -> None:
+        if self._stopping:
+            self._outbox.append((row, STOPPING))
+            return
         try:
             self._ensure_loaded()
             slot = self._slot_for(row)
@@ -239,9 +248,14 @@ class Worker:
             return
         try:
             self._insert(row, slot)
+        except RagweldError as error:
+            self._refuse(row, error)
         except (ValueError, RuntimeError) as error:
-            self._table.unpin(row.adapter_id)
-            self._outbox.append((row, EngineFailed(f"The request cannot be decoded: {error}")))
+            self._refuse(row, EngineFailed(f"The request cannot be decoded: {error}"))
+
+    def _refuse(self, row: Row, error: RagweldError) -> None:
+        self._table.unpin(row.adapter_id)
+        self._outbox.append((row, error))
 
     def _slot_for(self, row: Row) -> int:
         if row.adapter is not None and row.adapter.adapter_id not in self._table.resident:
@@ -280,12 +294,20 @@ class Worker:
             caches=[[*layers, SlotCache([slot])]],
             all_tokens=[prompt[:cached]],
             samplers=[make_sampler(generation.sampling)],
-            logits_processors=[make_processors(generation.sampling, len(prompt))],
+            logits_processors=[self._processors(row)],
         )
         self._rows[row.uid] = row
         self.counters.rows = len(self._rows)
         self.counters.prompt_tokens += len(prompt) - cached
         self.counters.cached_tokens += cached
+
+    def _processors(self, row: Row) -> list[LogitsProcessor]:
+        generation = row.generation
+        processors = make_processors(generation.sampling, len(generation.prompt))
+        if generation.grammar is not None and self._compiler is not None:
+            row.held_by = self._compiler.processor(generation.grammar, len(generation.prompt))
+            processors.append(row.held_by)
+        return processors
 
     def _cancel(self, row: Row) -> None:
         if row in self._waiting:
@@ -305,6 +327,9 @@ class Worker:
 
     def _take_token(self, row: Row, response: Any) -> None:
         assert row.text is not None
+        if row.held_by is not None and row.held_by.error:
+            self._give_up(row, response, row.held_by.error)
+            return
         row.produced += 1
         row.unsent += 1
         self.counters.produced_tokens += 1
@@ -325,6 +350,13 @@ class Worker:
             row.logprobs.clear()
         if reason is not None:
             self._finish(row, reason, response)
+
+    def _give_up(self, row: Row, response: Any, problem: str) -> None:
+        if response.finish_reason is None and self._generator is not None:
+            self._generator.remove([row.uid])
+        error = InvalidRequest(f"The schema is too complex to be followed: {problem}", param="response_format")
+        self._outbox.append((row, error))
+        self._end(row)
 
     def _finish(self, row: Row, reason: FinishReason, response: Any) -> None:
         if response.prompt_cache is not None:
@@ -365,7 +397,7 @@ class Worker:
 
     def _stop(self) -> None:
         self._stopping = True
-        self._fail_all(EngineFailed("The gateway is stopping.", code="shutting_down"))
+        self._fail_all(STOPPING)
         self._generator = None
 
 

@@ -1,0 +1,159 @@
+"""Constrained answers fit their grammar whatever the weights say, and a hostile schema is only an error."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from typing import Any
+
+import pytest
+
+from catalog.errors import InvalidRequest
+from gateway.engine import grammar
+from gateway.engine.grammar import Grammar
+from gateway.engine.requests import Finish, Generation, Sampling
+from tests.gateway.engine.conftest import GREEDY, House, answer, prompt, run, running
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "country": {"enum": ["France", "Peru"]},
+        "population": {"type": "integer", "minimum": 0, "maximum": 99},
+        "capital": {
+            "type": "object",
+            "properties": {"big": {"type": "boolean"}},
+            "required": ["big"],
+            "additionalProperties": False,
+        },
+    },
+    "required": ["country", "population", "capital"],
+    "additionalProperties": False,
+}
+
+
+def tool(name: str, **properties: object) -> dict[str, Any]:
+    parameters = {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
+    return {"type": "function", "function": {"name": name, "parameters": parameters}}
+
+
+TOOLS = [tool("weather", place={"enum": ["Oslo", "Rome"]}), tool("clock")]
+
+
+def test_random_weights_give_valid_json_in_a_mixed_batch(house: House) -> None:
+    wanted = grammar.json_schema(SCHEMA, param="response_format")
+
+    async def scene() -> None:
+        async with running(house, max_queued_tokens=1 << 16) as engine:
+            tokens = await prompt(engine, "hello")
+            free = Generation(tokens, house.ids[0], 40, sampling=GREEDY)
+            alone, _ = await answer(engine, free)
+            held = [
+                Generation(tokens, adapter, 400, sampling=Sampling(temperature=1.0, seed=n), grammar=wanted)
+                for n, adapter in enumerate([None, *house.ids] * 2)
+            ]
+            got = await asyncio.gather(answer(engine, free), *(answer(engine, generation) for generation in held))
+            assert got[0][0] == alone, "a free row beside held ones is untouched"
+            finished = [text for text, finish in got[1:] if finish.reason == "stop"]
+            assert len(finished) >= 8
+            for text in finished:
+                value = json.loads(text)
+                assert value["country"] in ("France", "Peru")
+                assert 0 <= value["population"] <= 99
+                assert isinstance(value["capital"]["big"], bool)
+
+    run(scene())
+
+
+def test_forced_calls_are_calls_of_the_tools_given(house: House) -> None:
+    async def scene() -> None:
+        async with running(house) as engine:
+            tokens = await prompt(engine, "hello")
+            markers = engine.markers
+            assert markers.tool_start and markers.tool_end
+            wanted = grammar.tool_calls(TOOLS, (markers.tool_start, markers.tool_end), many=False)
+            for seed in range(6):
+                sampling = Sampling(temperature=1.0, seed=seed)
+                text, finish = await answer(engine, Generation(tokens, None, 300, sampling=sampling, grammar=wanted))
+                assert finish.reason == "stop"
+                inside = text.removeprefix("<tool_call>\n").removesuffix("\n</tool_call>")
+                (call,) = engine.parse_tool_call(inside, TOOLS)
+                assert call in (
+                    {"name": "weather", "arguments": {"place": "Oslo"}},
+                    {"name": "weather", "arguments": {"place": "Rome"}},
+                    {"name": "clock", "arguments": {}},
+                )
+
+    run(scene())
+
+
+def test_a_grammar_after_thinking_begins_where_the_thought_ends(house: House) -> None:
+    async def scene() -> None:
+        async with running(house) as engine:
+            tokens = await prompt(engine, "hello")
+            think_end = (await engine.prompt_tokens([{"role": "user", "content": "</think>"}], [], thinking=True))[3]
+            wanted = grammar.json_object(after_thinking=True)
+            sampling = Sampling(temperature=1.0, seed=1, logit_bias={think_end: 3.0})
+            text, finish = await answer(engine, Generation(tokens, None, 1500, sampling=sampling, grammar=wanted))
+            assert isinstance(finish, Finish)
+            thought, end, rest = text.partition("</think>")
+            assert end, "the bias makes the thought end"
+            assert not thought.lstrip().startswith("{")
+            assert rest.lstrip().startswith("{")
+
+    run(scene())
+
+
+def nested(depth: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(depth):
+        schema = {"type": "array", "items": schema}
+    return schema
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        (nested(200), "nested deeper"),
+        ({"enum": ["x" * 40] * 5000}, "larger than"),
+        ({"type": "strin"}, "cannot be used"),
+        ({"$ref": "#/$defs/nowhere"}, "cannot be used"),
+        ({"type": "string", "pattern": "(" * 50}, "cannot be used"),
+    ],
+)
+def test_a_hostile_schema_is_a_clear_error_soon(schema: dict[str, Any], message: str) -> None:
+    began = time.process_time()
+    with pytest.raises(InvalidRequest, match=message) as refusal:
+        grammar.json_schema(schema, param="response_format")
+    assert refusal.value.param == "response_format"
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("pattern", ["((((a{1,1000}){1,1000}){1,1000}){1,1000})", "(.*a){40}.*b.{60}", "(x+x+)+y"])
+def test_a_hostile_pattern_never_stalls_the_others(house: House, pattern: str) -> None:
+    wanted = grammar.json_schema({"type": "string", "pattern": pattern}, param="response_format")
+
+    async def scene() -> None:
+        async with running(house) as engine:
+            tokens = await prompt(engine, "hello")
+            hostile = asyncio.create_task(answer(engine, Generation(tokens, None, 200, grammar=wanted)))
+            slowest_s, before = 0.0, time.monotonic()
+            async for _ in engine.generate(Generation(tokens, house.ids[0], 60, sampling=GREEDY)):
+                slowest_s, before = max(slowest_s, time.monotonic() - before), time.monotonic()
+            assert slowest_s < 3
+            with contextlib.suppress(InvalidRequest):
+                await hostile
+
+    run(scene())
+
+
+def test_a_broken_grammar_fails_its_row_alone(house: House) -> None:
+    async def scene() -> None:
+        async with running(house) as engine:
+            tokens = await prompt(engine, "hello")
+            with pytest.raises(InvalidRequest):
+                await answer(engine, Generation(tokens, None, 10, grammar=Grammar("start: %%%")))
+            await answer(engine, Generation(tokens, None, 10, sampling=GREEDY))
+
+    run(scene())
