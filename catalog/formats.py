@@ -1,0 +1,150 @@
+"""Adapters made elsewhere, brought into the house's layout, and ours taken out of it.
+
+Read: ours and mlx-lm's (`adapters.safetensors`, `adapter_config.json`), PEFT's (`adapter_model.safetensors`, names
+`base_model.model.<layer>.lora_A.weight` [rank, in], scale alpha / r, or alpha / sqrt(r) with rslora), and a bare
+`adapter.npz` beside a config. Written: PEFT. Whether an adapter fits a base is `catalog.base.lora`'s question; here it
+is only told what it is. Source: Hugging Face PEFT's LoraConfig and checkpoint format.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from catalog import files
+from catalog.adapters import CONFIG_FILE, NPZ_FILE, WEIGHTS_FILE
+from catalog.errors import InvalidAdapter
+
+PEFT_WEIGHTS_FILE = "adapter_model.safetensors"
+_PEFT_PREFIX = "base_model.model."
+_PEFT_PARTS = {"lora_A.weight": "lora_a", "lora_B.weight": "lora_b"}
+_PEFT_REFUSED = ("rank_pattern", "alpha_pattern", "modules_to_save", "use_dora")
+
+Tensors = dict[str, npt.NDArray[Any]]
+
+
+def normalise(source: Path, target: Path) -> None:
+    """Write the adapter in `source` to `target` in the house's layout, atomically; raises InvalidAdapter."""
+    with files.staged_folder(target) as staging:
+        if (source / WEIGHTS_FILE).is_file():
+            for name in (WEIGHTS_FILE, CONFIG_FILE):
+                _copy(source / name, staging / name)
+        elif (source / PEFT_WEIGHTS_FILE).is_file():
+            _from_peft(source, staging)
+        elif (source / NPZ_FILE).is_file():
+            _copy(source / CONFIG_FILE, staging / CONFIG_FILE)
+            _save(_load_npz(source / NPZ_FILE), staging)
+        else:
+            raise InvalidAdapter(
+                f"{source.name} holds no adapter.",
+                hint=f"A folder with {WEIGHTS_FILE}, {PEFT_WEIGHTS_FILE} or {NPZ_FILE} is needed.",
+            )
+        if not (staging / NPZ_FILE).exists():
+            _write_npz(staging)
+
+
+def export_peft(source: Path, target: Path, *, base_model: str) -> None:
+    """Write our adapter in `source` to `target` as PEFT reads it, atomically."""
+    config = _config(source)
+    parameters = config["lora_parameters"]
+    tensors = {_peft_name(name): np.ascontiguousarray(value.T) for name, value in _load(source / WEIGHTS_FILE).items()}
+    document = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base_model,
+        "r": parameters["rank"],
+        "lora_alpha": parameters["scale"] * parameters["rank"],
+        "lora_dropout": parameters.get("dropout", 0.0),
+        "target_modules": sorted({name.split(".")[-3] for name in tensors}),
+        "bias": "none",
+        "inference_mode": True,
+    }
+    with files.staged_folder(target) as staging:
+        save_file(tensors, staging / PEFT_WEIGHTS_FILE, {"format": "pt"})
+        (staging / CONFIG_FILE).write_text(json.dumps(document, indent=2) + "\n")
+
+
+def _from_peft(source: Path, staging: Path) -> None:
+    config = _config(source)
+    if refused := [name for name in _PEFT_REFUSED if config.get(name)]:
+        raise InvalidAdapter(f"{source.name}: PEFT's {', '.join(refused)} cannot be served.")
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if not isinstance(rank, int) or rank < 1 or not isinstance(alpha, int | float):
+        raise InvalidAdapter(f"{source.name}/{CONFIG_FILE}: r and lora_alpha must be numbers.")
+    tensors = {
+        _our_name(name): np.ascontiguousarray(value.T) for name, value in _load(source / PEFT_WEIGHTS_FILE).items()
+    }
+    _save(tensors, staging)
+    layers = [name.split(".layers.")[1].split(".") for name in tensors]
+    document = {
+        "fine_tune_type": "lora",
+        "num_layers": 1 + max(int(parts[0]) for parts in layers),
+        "lora_parameters": {
+            "rank": rank,
+            "scale": alpha / (math.sqrt(rank) if config.get("use_rslora") else rank),
+            "dropout": config.get("lora_dropout", 0.0),
+            "keys": sorted({".".join(parts[1:-1]) for parts in layers}),
+        },
+        "model": config.get("base_model_name_or_path"),
+    }
+    (staging / CONFIG_FILE).write_text(json.dumps(document, indent=2) + "\n")
+
+
+def _our_name(name: str) -> str:
+    for theirs, ours in _PEFT_PARTS.items():
+        if name.startswith(_PEFT_PREFIX) and name.endswith(f".{theirs}") and ".layers." in name:
+            return name.removeprefix(_PEFT_PREFIX).removesuffix(theirs) + ours
+    raise InvalidAdapter(f"{name} is no LoRA tensor of a layer.", tensor=name)
+
+
+def _peft_name(name: str) -> str:
+    layer, _, part = name.rpartition(".")
+    theirs = next(theirs for theirs, ours in _PEFT_PARTS.items() if ours == part)
+    return f"{_PEFT_PREFIX}{layer}.{theirs}"
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        document = json.loads((folder / CONFIG_FILE).read_bytes())
+    except (OSError, ValueError) as error:
+        raise InvalidAdapter(f"{folder.name}/{CONFIG_FILE} cannot be read: {error}.") from error
+    if not isinstance(document, dict):
+        raise InvalidAdapter(f"{folder.name}/{CONFIG_FILE} must hold an object.")
+    return document
+
+
+def _load(path: Path) -> Tensors:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, TypeError, KeyError) as error:
+        raise InvalidAdapter(f"{path.parent.name}/{path.name} cannot be read: {error}.") from error
+
+
+def _load_npz(path: Path) -> Tensors:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, KeyError) as error:
+        raise InvalidAdapter(f"{path.parent.name}/{path.name} cannot be read: {error}.") from error
+
+
+def _save(tensors: Tensors, staging: Path) -> None:
+    save_file(tensors, staging / WEIGHTS_FILE, {"format": "mlx"})
+
+
+def _write_npz(staging: Path) -> None:
+    np.savez(staging / NPZ_FILE, **_load(staging / WEIGHTS_FILE))  # type: ignore[arg-type]
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_symlink() or not source.is_file():
+        raise InvalidAdapter(f"{source.parent.name}/{source.name} is missing, or is a link.")
+    shutil.copyfile(source, target)

@@ -1,0 +1,89 @@
+"""Adapters made elsewhere keep their effect on the way in and on the way out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from catalog import formats
+from catalog.adapters import content_id, read_config
+from catalog.errors import InvalidAdapter
+from tests.tiny_base import write_adapter, write_base
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("formats")
+    keys = ("self_attn.q_proj", "mlp.down_proj")
+    return write_adapter(root / "ours", write_base(root / "base"), seed=3, keys=keys)
+
+
+def test_out_to_peft_and_back_is_the_same_adapter(ours: Path, tmp_path: Path) -> None:
+    formats.export_peft(ours, tmp_path / "peft", base_model="base")
+    formats.normalise(tmp_path / "peft", tmp_path / "back")
+    before, after = load_file(ours / "adapters.safetensors"), load_file(tmp_path / "back" / "adapters.safetensors")
+    assert before.keys() == after.keys()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    old, new = read_config(ours), read_config(tmp_path / "back")
+    assert old.lora_parameters.scale == new.lora_parameters.scale
+    assert old.num_layers == new.num_layers
+    assert new.lora_parameters.keys == ["mlp.down_proj", "self_attn.q_proj"]
+
+
+def test_peft_shapes_and_scale_are_those_of_peft(ours: Path, tmp_path: Path) -> None:
+    formats.export_peft(ours, tmp_path / "peft", base_model="base")
+    config = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"]) == (4, 8.0)
+    assert config["target_modules"] == ["down_proj", "q_proj"]
+    tensors = load_file(tmp_path / "peft" / "adapter_model.safetensors")
+    assert tensors["base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"].shape == (4, 64)
+
+
+def test_rslora_scales_by_the_root_of_the_rank(ours: Path, tmp_path: Path) -> None:
+    formats.export_peft(ours, tmp_path / "peft", base_model="base")
+    path = tmp_path / "peft" / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"use_rslora": True}))
+    formats.normalise(tmp_path / "peft", tmp_path / "back")
+    assert read_config(tmp_path / "back").lora_parameters.scale == 4.0
+
+
+def test_a_bare_npz_is_read(ours: Path, tmp_path: Path) -> None:
+    formats.normalise(ours, tmp_path / "whole")
+    (tmp_path / "whole" / "adapters.safetensors").unlink()
+    formats.normalise(tmp_path / "whole", tmp_path / "back")
+    formats.normalise(ours, tmp_path / "direct")
+    read = load_file(tmp_path / "back" / "adapters.safetensors")
+    expected = load_file(tmp_path / "direct" / "adapters.safetensors")
+    assert all(np.array_equal(read[name], expected[name]) for name in expected)
+    assert content_id(tmp_path / "direct") == content_id(ours)
+
+
+@pytest.mark.parametrize("option", ["use_dora", "rank_pattern", "modules_to_save"])
+def test_what_cannot_be_served_is_refused_and_nothing_is_left(ours: Path, tmp_path: Path, option: str) -> None:
+    formats.export_peft(ours, tmp_path / "peft", base_model="base")
+    path = tmp_path / "peft" / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {option: {"q_proj": 8}}))
+    with pytest.raises(InvalidAdapter, match=option):
+        formats.normalise(tmp_path / "peft", tmp_path / "back")
+    assert [folder.name for folder in tmp_path.iterdir()] == ["peft"]
+
+
+def test_a_tensor_that_is_no_lora_is_refused_by_name(ours: Path, tmp_path: Path) -> None:
+    formats.export_peft(ours, tmp_path / "peft", base_model="base")
+    path = tmp_path / "peft" / "adapter_model.safetensors"
+    save_file(load_file(path) | {"base_model.model.lm_head.weight": np.zeros((2, 2), np.float32)}, path)
+    with pytest.raises(InvalidAdapter, match="lm_head"):
+        formats.normalise(tmp_path / "peft", tmp_path / "back")
+
+
+def test_pickles_inside_an_npz_never_run(ours: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bad"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_bytes((ours / "adapter_config.json").read_bytes())
+    np.savez(folder / "adapter.npz", evil=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(InvalidAdapter, match="cannot be read"):
+        formats.normalise(folder, tmp_path / "back")
