@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 from catalog.base import blas
@@ -41,20 +42,19 @@ class Scorer:
         hidden_PD = hidden_BLD.reshape(-1, hidden_BLD.shape[-1])[batch.positions_P]
         chunk = max(POSITIONS_MULTIPLE, logits_at_once // self.vocabulary)
         if hidden_PD.shape[0] <= chunk:
-            return self._losses(hidden_PD, batch.targets_P)
-        recomputed = mx.checkpoint(self._losses)
-        return mx.concatenate(
-            [
-                recomputed(hidden_PD[start : start + chunk], batch.targets_P[start : start + chunk])
-                for start in range(0, hidden_PD.shape[0], chunk)
-            ]
-        )
+            return self._losses(batch.targets_P, hidden_PD)
+        losses = []
+        for start in range(0, hidden_PD.shape[0], chunk):
+            part = slice(start, start + chunk)
+            recomputed = mx.checkpoint(partial(self._losses, batch.targets_P[part]))
+            losses.append(recomputed(hidden_PD[part]))
+        return mx.concatenate(losses)
 
     def loss_sum(self, batch: Batch) -> mx.array:
         """Sum of nats over the batch's supervised tokens."""
         return (self.token_losses(batch) * batch.weights_P).sum()
 
-    def _losses(self, hidden_PD: mx.array, targets_P: mx.array) -> mx.array:
+    def _losses(self, targets_P: mx.array, hidden_PD: mx.array) -> mx.array:
         logits_PV = self.head(hidden_PD).astype(mx.float32)
         chosen_P = mx.take_along_axis(logits_PV, targets_P[:, None], axis=-1).squeeze(-1)
         return mx.logsumexp(logits_PV, axis=-1) - chosen_P
