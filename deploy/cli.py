@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,7 +98,7 @@ def _up(invocation: Invocation) -> int:
 def _gateway(invocation: Invocation) -> int:
     from gateway.main import serve
 
-    return _serve(serve, invocation)
+    return _serve(partial(serve, environ=invocation.environ), invocation)
 
 
 def _trainer(invocation: Invocation) -> int:
