@@ -62,5 +62,6 @@ GATEWAY_METRICS: tuple[MetricSpec, ...] = (
     MetricSpec(
         "ragweld_upstream_errors_total", "counter", "Failed calls to an upstream, by kind.", ("provider", "kind")
     ),
+    MetricSpec("ragweld_unreadable_tool_calls_total", "counter", "Tool blocks given back as text, not being a call."),
     MetricSpec("ragweld_build_info", "gauge", "1; version, device and base as labels.", ("version", "device", "base")),
 )

@@ -1,0 +1,37 @@
+"""`POST /v1/chat/completions`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from litestar import Request, post
+from litestar.types import ASGIApp
+
+from catalog.errors import InvalidRequest
+from gateway import chat, context, routing
+from gateway.wire import request as wire
+
+PARSE_INLINE_BYTES = 1 << 16
+"""A larger body takes milliseconds to read; it is read off the event loop."""
+
+
+@post("/v1/chat/completions", status_code=200)
+async def chat_completions(request: Request[Any, Any, Any]) -> ASGIApp:
+    """OpenAI's chat completion, plain or streaming."""
+    here = context.of(request)
+    body = await request.body()
+    inline = len(body) <= PARSE_INLINE_BYTES
+    parsed = wire.parse(body) if inline else await asyncio.to_thread(wire.parse, body)
+    facts = here.facts(strict=_is_strict(request))
+    return chat.answer(here, parsed, routing.choose(parsed.request.model, facts))
+
+
+def _is_strict(request: Request[Any, Any, Any]) -> bool:
+    value = request.headers.get("x-ragweld-strict", "false").lower()
+    if value not in ("true", "false"):
+        raise InvalidRequest("x-ragweld-strict must be true or false.", param="x-ragweld-strict")
+    return value == "true"
+
+
+handlers = [chat_completions]

@@ -1,0 +1,108 @@
+"""`/v1/models`, `/api/models` and `/api/chat/models`: three views of one function."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from litestar import Request, get
+
+from catalog import models
+from catalog.errors import NotFound
+from catalog.models import ModelRow
+from gateway import context, listing, routing
+from gateway.context import Context
+from gateway.listing import Standing
+
+
+def standing_of(here: Context) -> Standing:
+    """What can answer now. Blocking."""
+    base = here.ready_base()
+    return Standing(
+        base=base,
+        adapters=listing.fitting_adapters(here.adapters, base),
+        upstreams=routing.usable(here.settings.upstreams, here.environ),
+        why_not=here.engine_obstacle()[1],
+        created=int(here.started_at),
+    )
+
+
+@get("/v1/models")
+async def list_models(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    """Ids that can be asked for and answered now."""
+    standing = await asyncio.to_thread(standing_of, context.of(request))
+    return {"object": "list", "data": listing.openai_models(standing)}
+
+
+@get("/v1/models/{model_id:path}")
+async def get_model(request: Request[Any, Any, Any], model_id: str) -> dict[str, Any]:
+    """One id of the list."""
+    wanted = model_id.removeprefix("/")
+    standing = await asyncio.to_thread(standing_of, context.of(request))
+    for entry in listing.openai_models(standing):
+        if entry["id"] == wanted:
+            return entry
+    raise NotFound(
+        f"The model {wanted!r} does not exist.",
+        hint="GET /v1/models lists them.",
+        param="model",
+        code="model_not_found",
+    )
+
+
+@get("/api/chat/models")
+async def list_chat_models(request: Request[Any, Any, Any], scope: str | None = None) -> dict[str, Any]:
+    here = context.of(request)
+    training = await asyncio.to_thread(here.training, scope)
+    standing = await asyncio.to_thread(standing_of, here)
+    return {"models": listing.chat_models(standing, training)}
+
+
+@get("/api/models")
+async def list_rows(request: Request[Any, Any, Any], scope: str | None = None) -> dict[str, Any]:
+    """The catalog's rows with the head of their file."""
+    head = models.model_file()
+    rows, standing = await _rows(request, scope)
+    return {
+        "currency": head.currency,
+        "last_updated": head.last_updated,
+        "sources": head.sources,
+        "models": listing.catalog_rows(rows, standing),
+    }
+
+
+@get("/api/models/by-type/{component:str}")
+async def list_rows_by_type(
+    request: Request[Any, Any, Any], component: str, scope: str | None = None
+) -> dict[str, Any]:
+    rows, standing = await _rows(request, scope)
+    return {"models": listing.catalog_rows(listing.of_type(rows, component), standing)}
+
+
+@get("/api/models/providers")
+async def list_providers(request: Request[Any, Any, Any], scope: str | None = None) -> dict[str, Any]:
+    rows, _ = await _rows(request, scope)
+    return {"providers": sorted({row.provider for row in rows})}
+
+
+@get("/api/models/providers/{name:str}")
+async def list_rows_by_provider(request: Request[Any, Any, Any], name: str, scope: str | None = None) -> dict[str, Any]:
+    rows, standing = await _rows(request, scope)
+    return {"models": listing.catalog_rows(listing.of_provider(rows, name), standing)}
+
+
+async def _rows(request: Request[Any, Any, Any], scope: str | None) -> tuple[list[ModelRow], Standing]:
+    here = context.of(request)
+    training = await asyncio.to_thread(here.training, scope)
+    return models.rows(training), await asyncio.to_thread(standing_of, here)
+
+
+handlers = [
+    list_models,
+    get_model,
+    list_chat_models,
+    list_rows,
+    list_rows_by_type,
+    list_providers,
+    list_rows_by_provider,
+]

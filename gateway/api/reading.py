@@ -1,0 +1,36 @@
+"""Reading administration requests: strict JSON into a pydantic model, faults in the one error shape."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from litestar import Request
+from pydantic import BaseModel, ValidationError
+
+from gateway import errors, strict_json
+
+T = TypeVar("T", bound=BaseModel)
+
+SCOPE_NAMES = ("corpus_id", "repo_id")
+"""Other names of `scope`, as callers of the first version say it."""
+
+
+async def body_of(request: Request[Any, Any, Any], model: type[T]) -> T:
+    """The body as `model`; an empty one is `{}`. Raises MalformedJson (400) or InvalidBody (422)."""
+    raw = await request.body()
+    plain = strict_json.parse(raw) if raw.strip() else {}
+    if isinstance(plain, dict) and "scope" in model.model_fields:
+        plain = with_scope(plain)
+    try:
+        return model.model_validate(plain)
+    except ValidationError as error:
+        raise errors.from_validation(error) from error
+
+
+def with_scope(plain: dict[str, Any]) -> dict[str, Any]:
+    """`plain` with the scope under its own name; raises InvalidBody when two names disagree."""
+    named = {name: plain[name] for name in ("scope", *SCOPE_NAMES) if name in plain}
+    if len(set(map(str, named.values()))) > 1:
+        raise errors.InvalidBody(f"{' and '.join(named)} disagree.", param="scope")
+    rest = {name: value for name, value in plain.items() if name not in SCOPE_NAMES}
+    return rest | ({"scope": next(iter(named.values()))} if named else {})

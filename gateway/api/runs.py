@@ -1,0 +1,160 @@
+"""`/api/agent/train`: recommend, start, list, look, follow, cancel, compare, promote; and an alias's way back."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+from litestar import Request, get, post
+from litestar.params import Parameter
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from catalog import events
+from catalog.adapters import AliasMove
+from catalog.errors import Conflict, Unavailable
+from catalog.ids import BaseId
+from catalog.plan import Profile, RunRequest
+from catalog.runs import CancelRequested, Run
+from gateway import context, run_stream, training
+from gateway.api import reading
+from gateway.context import Context
+from gateway.training import DiffRequest, RollbackRequest
+
+MAX_LISTED = 10_000
+
+Limit = Annotated[int, Parameter(ge=1, le=MAX_LISTED)]
+
+
+@get("/api/agent/train/profile")
+async def profile(
+    request: Request[Any, Any, Any],
+    scope: str | None = None,
+    dataset_path: str | None = None,
+    base: str | None = None,
+) -> dict[str, Any]:
+    """Recommended settings for this dataset, base and machine."""
+    here = context.of(request)
+
+    def recommend() -> Profile:
+        settings = here.settings_of(scope)
+        return training.recommend(training.dataset_path(dataset_path, settings, here.home), base, settings)
+
+    return (await asyncio.to_thread(recommend)).model_dump(mode="json")
+
+
+@get("/api/agent/train/runs")
+async def list_runs(request: Request[Any, Any, Any], scope: str | None = None, limit: Limit = 100) -> dict[str, Any]:
+    """Newest first."""
+    runs = await asyncio.to_thread(context.of(request).runs.list, scope, limit)
+    return {"runs": [run.model_dump(mode="json") for run in runs]}
+
+
+@post("/api/agent/train/start", status_code=200)
+async def start(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    """Check the dataset and queue a run."""
+    here = context.of(request)
+    wanted = await reading.body_of(request, RunRequest)
+
+    def queue() -> Run:
+        return training.start(wanted, here.settings_of(wanted.scope), here.home, here.runs)
+
+    run = await asyncio.to_thread(queue)
+    return {"ok": True, "run_id": run.run_id}
+
+
+@get("/api/agent/train/run/{run_id:str}")
+async def get_run(request: Request[Any, Any, Any], run_id: str) -> dict[str, Any]:
+    run = await asyncio.to_thread(context.of(request).runs.get, run_id)
+    return run.model_dump(mode="json")
+
+
+@get("/api/agent/train/run/{run_id:str}/metrics")
+async def get_metrics(request: Request[Any, Any, Any], run_id: str, limit: Limit = 1000) -> dict[str, Any]:
+    """The latest events, oldest first."""
+    runs = context.of(request).runs
+
+    def read() -> list[events.Event]:
+        runs.folder(run_id)
+        return events.read_events(runs.metrics_path(run_id))[-limit:]
+
+    found = await asyncio.to_thread(read)
+    return {"run_id": run_id, "events": [event.model_dump(mode="json", exclude_none=True) for event in found]}
+
+
+@get("/api/agent/train/run/{run_id:str}/stream")
+async def stream_run(request: Request[Any, Any, Any], run_id: str) -> ASGIApp:
+    """The run's events, from `Last-Event-ID` on."""
+    here = context.of(request)
+    last_event_id = request.headers.get("last-event-id")
+
+    def look() -> tuple[int, bool]:
+        here.runs.folder(run_id)
+        offset = run_stream.offset_of(last_event_id, here.runs.metrics_path(run_id))
+        return offset, bool(last_event_id) and run_stream.has_nothing_left(here.runs, run_id, offset)
+
+    offset, is_over = await asyncio.to_thread(look)
+    if is_over:
+        return _no_content
+    blocks = run_stream.follow(here.runs, run_id, offset, here.lifecycle.draining)
+    return run_stream.sending(blocks, here.lifecycle)
+
+
+async def _no_content(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+@post("/api/agent/train/run/{run_id:str}/cancel", status_code=200)
+async def cancel(request: Request[Any, Any, Any], run_id: str) -> dict[str, Any]:
+    """Ask a run to end; 409 when it has ended otherwise."""
+    runs = context.of(request).runs
+
+    def ask() -> Run:
+        runs.get(run_id)
+        return runs.apply(run_id, CancelRequested())
+
+    run = await asyncio.to_thread(ask)
+    return {"ok": True, "run_id": run_id, "status": run.status, "cancel_requested": run.cancel_requested}
+
+
+@post("/api/agent/train/run/{run_id:str}/promote", status_code=200)
+async def promote(request: Request[Any, Any, Any], run_id: str) -> dict[str, Any]:
+    """Check a completed run's adapter against its base, then make it active."""
+    here = context.of(request)
+    wanted = await asyncio.to_thread(training.candidate, run_id, here.runs, here.adapters)
+    base = here.ready_base()
+    if here.engine is None or base is None:
+        raise Unavailable("The engine cannot check the adapter now.", hint=here.engine_obstacle()[1])
+    if wanted.run.plan.base != base:
+        raise Conflict(f"The run adapts {wanted.run.plan.base}, but {base} is loaded.", code="other_base")
+    checked = await here.engine.check_adapter(wanted.folder)
+    return await asyncio.to_thread(
+        training.promote, wanted, checked, here.runs, here.adapters, mirror_folder(here, wanted.run.scope)
+    )
+
+
+@post("/api/agent/train/run/{run_id:str}/diff", status_code=200)
+async def diff(request: Request[Any, Any, Any], run_id: str) -> dict[str, Any]:
+    """Compare two runs; the one in the path is the current one unless the body says otherwise."""
+    wanted = await reading.body_of(request, DiffRequest)
+    return await asyncio.to_thread(training.diff, wanted, context.of(request).runs)
+
+
+@post("/api/adapters/rollback", status_code=200)
+async def roll_back(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    """Make active what was before the last move."""
+    here = context.of(request)
+    wanted = await reading.body_of(request, RollbackRequest)
+    base = wanted.base or here.ready_base() or here.settings.training.ragweld_agent_base_model
+    move: AliasMove = await asyncio.to_thread(
+        training.roll_back, BaseId(base), here.adapters, mirror_folder(here, None)
+    )
+    return {"ok": True, "base": base, **move.model_dump(mode="json")}
+
+
+def mirror_folder(here: Context, scope: str | None) -> Any:
+    """Where the promoted adapter's copy lies."""
+    return here.home / here.settings_of(scope).training.ragweld_agent_model_path
+
+
+handlers = [profile, list_runs, start, get_run, get_metrics, stream_run, cancel, promote, diff, roll_back]

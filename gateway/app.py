@@ -1,0 +1,48 @@
+"""The application: every route, and one shape for every error. `create_asgi` is what a server is given.
+
+Knows nothing of sockets and signals. `tests/gateway/test_error_shape.py` walks all routes.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from litestar import Litestar, Request, Response
+from litestar.datastructures import State
+from litestar.types import ASGIApp
+
+from gateway import errors
+from gateway.api import chat, health, models, runs
+from gateway.border import Border
+from gateway.context import Context
+
+log = logging.getLogger(__name__)
+
+
+def create_app(context: Context) -> Litestar:
+    """Routes and error handlers; upstreams are opened and the engine started with the server's lifespan."""
+    return Litestar(
+        route_handlers=[*chat.handlers, *models.handlers, *runs.handlers, *health.handlers],
+        state=State({"context": context}, deep_copy=False),
+        exception_handlers={Exception: render_error},
+        on_startup=[context.upstreams.start, *([context.engine.start] if context.engine else [])],
+        on_shutdown=[context.upstreams.stop, *([context.engine.stop] if context.engine else [])],
+        openapi_config=None,
+        logging_config=None,
+        request_max_body_size=None,  # the border bounds it, in bytes and time
+    )
+
+
+def create_asgi(context: Context) -> ASGIApp:
+    """The application behind its border."""
+    return Border(create_app(context), context)
+
+
+def render_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Any exception as OpenAI's error object."""
+    known = errors.from_exception(error, request.method, request.url.path)
+    if known.http_status == 500:
+        log.error("unexpected", exc_info=error)
+    headers = errors.headers(known)
+    return Response(errors.body(known), status_code=known.http_status, media_type="application/json", headers=headers)

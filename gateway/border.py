@@ -1,0 +1,158 @@
+"""What every request passes before a handler sees it, whatever its route, as one ASGI layer around the application.
+
+Host and Origin (DNS rebinding), media type, size and deadline of the body, the end of the process, `x-request-id`,
+the log line and the count. Middleware inside the framework would not see unknown routes.
+`tests/gateway/test_border.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import uuid
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+from catalog.errors import RagweldError
+from catalog.settings import GatewaySettings
+from gateway import errors
+from gateway.context import Context
+from gateway.errors import BodyTimedOut, BodyTooLarge, Forbidden, ShuttingDown, UnsupportedMediaType
+
+log = logging.getLogger(__name__)
+
+ALWAYS_ANSWERED = frozenset({"/livez", "/readyz", "/metrics"})
+"""Asked for also while the gateway ends; nobody waits for these."""
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+
+
+class Border:
+    """Wraps the application; itself an ASGI application."""
+
+    def __init__(self, app: ASGIApp, context: Context) -> None:
+        self._app = app
+        self._context = context
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        crossing = _Crossing(scope, receive, send, self._context)
+        refusal = refuse(scope["method"], scope["path"], crossing.headers, self._context.settings.gateway)
+        if self._context.lifecycle.draining.is_set() and scope["path"] not in ALWAYS_ANSWERED:
+            refusal = ShuttingDown("This gateway is ending.", hint="Try again in a moment.")
+        if refusal is not None:
+            await crossing.answer(refusal)
+        elif scope["path"] in ALWAYS_ANSWERED:
+            await self._app(scope, crossing.receive, crossing.send)
+        else:
+            with self._context.lifecycle.answering():
+                await self._app(scope, crossing.receive, crossing.send)
+        crossing.record()
+
+
+def refuse(method: str, path: str, headers: Mapping[bytes, bytes], settings: GatewaySettings) -> RagweldError | None:
+    """Why this request head must not reach a handler; None when it may."""
+    host = headers.get(b"host", b"").decode("latin-1")
+    if _host_name(f"//{host}") not in settings.allowed_hosts:
+        return Forbidden(f"The Host {host!r} is not answered here.", hint="Add it to gateway.allowed_hosts.")
+    origin = headers.get(b"origin")
+    if origin is not None and _host_name(origin.decode("latin-1")) not in settings.allowed_hosts:
+        return Forbidden("Pages of other origins are not answered here.", hint="Add its host to gateway.allowed_hosts.")
+    length = headers.get(b"content-length", b"0")
+    if not length.isdigit() or int(length[:20]) > settings.max_body_bytes:
+        return _too_large(settings)
+    has_body = length.strip(b"0") != b"" or b"transfer-encoding" in headers
+    if method in _WITH_BODY and has_body and not _is_json(headers.get(b"content-type", b"")):
+        return UnsupportedMediaType(f"The body of {path} must be JSON.", hint="Send content-type: application/json.")
+    return None
+
+
+def _host_name(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
+def _is_json(content_type: bytes) -> bool:
+    kind = content_type.split(b";", 1)[0].strip().lower()
+    return kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))
+
+
+def _too_large(settings: GatewaySettings) -> BodyTooLarge:
+    return BodyTooLarge(f"The body is larger than {settings.max_body_bytes} bytes.", hint="See gateway.max_body_bytes.")
+
+
+class _Crossing:
+    """One request on its way in and its answer on the way out."""
+
+    def __init__(self, scope: HTTPScope, receive: Receive, send: Send, context: Context) -> None:
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._context = context
+        self._settings = context.settings.gateway
+        self._began = context.clock()
+        self._deadline = asyncio.get_running_loop().time() + self._settings.body_deadline_s
+        self._received_bytes = 0
+        self._is_body_whole = False
+        self._status = 0
+        self._request_id = self._choose_request_id()
+
+    async def receive(self) -> Any:
+        """The next message; the body is bounded in bytes and time."""
+        if self._is_body_whole:
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message: Any = await self._receive()
+        except TimeoutError:
+            raise BodyTimedOut(f"The body did not arrive within {self._settings.body_deadline_s:g} s.") from None
+        if message["type"] == "http.request":
+            self._received_bytes += len(message.get("body", b""))
+            if self._received_bytes > self._settings.max_body_bytes:
+                raise _too_large(self._settings)
+            self._is_body_whole = not message.get("more_body", False)
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            message["headers"] = [*message.get("headers", []), (b"x-request-id", self._request_id)]
+        await self._send(message)
+
+    async def answer(self, error: RagweldError) -> None:
+        """Refuse, without having read the body."""
+        body = errors.body(error)
+        headers = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
+        headers |= errors.headers(error)
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await self.send({"type": "http.response.start", "status": error.http_status, "headers": raw})
+        await self.send({"type": "http.response.body", "body": body, "more_body": False})
+
+    def record(self) -> None:
+        route = self._scope.get("path_template") or "unmatched"
+        self._context.measures.http_answer(route, self._status)
+        method, path = self._scope["method"], self._scope["path"]
+        if self._status >= 400 or method != "GET":
+            level = logging.ERROR if self._status >= 500 else logging.INFO
+            facts = {
+                "method": method,
+                "path": path[:200],
+                "status": self._status,
+                "ms": round(1e3 * (self._context.clock() - self._began), 1),
+                "id": self._request_id.decode("ascii"),
+            }
+            log.log(level, "request", extra={"facts": facts})
+
+    def _choose_request_id(self) -> bytes:
+        given = self.headers.get(b"x-request-id", b"")
+        return given if _REQUEST_ID.fullmatch(given) else b"req_" + uuid.uuid4().hex.encode()

@@ -1,0 +1,156 @@
+"""From a request to an answer: candidates are asked in order, and whoever speaks is named.
+
+A failure before the first content moves on to the next candidate; after it the stream itself says what happened and
+never ends with `[DONE]`. A client that goes away stops whoever answers, at once. `tests/gateway/test_chat.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import aclosing
+
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from catalog.errors import EngineFailed, Overloaded, RagweldError, Unavailable, UpstreamFailed, UpstreamTimedOut
+from gateway import errors, routing, speaking
+from gateway.context import Context
+from gateway.errors import ShuttingDown, UpstreamRefused
+from gateway.routing import Choice, EngineRoute, Route
+from gateway.speaker import Answer, Whole
+from gateway.wire.request import ParsedChat
+
+log = logging.getLogger(__name__)
+
+NOBODY = "none"
+CLIENT_GONE = "client_gone"
+
+
+def answer(context: Context, chat: ParsedChat, choice: Choice) -> ASGIApp:
+    """An ASGI application that gives the answer to `chat` by the first candidate that can."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        speaking_to = _Conversation(context, chat, send)
+        try:
+            if not await context.lifecycle.while_client_listens(receive, speaking_to.run(choice)):
+                speaking_to.ended(CLIENT_GONE)
+        except RagweldError as error:
+            speaking_to.ended(error.code)
+            raise
+
+    return app
+
+
+def moves_on(error: RagweldError, route: Route) -> bool:
+    """Whether another candidate may answer after this failure; what the request itself got wrong stays wrong."""
+    match error:
+        case Unavailable() | EngineFailed() | UpstreamFailed() | UpstreamTimedOut():
+            return True
+        case Overloaded():
+            return not isinstance(route, EngineRoute)
+        case UpstreamRefused():
+            return error.http_status == 404
+    return False
+
+
+class _Conversation:
+    """One request on its way to its answer."""
+
+    def __init__(self, context: Context, chat: ParsedChat, send: Send) -> None:
+        self._context = context
+        self._chat = chat
+        self._send = send
+        self._began = context.clock()
+        self._answer: Answer | None = None
+
+    async def run(self, choice: Choice) -> None:
+        """Ask the candidates in order; raises the last one's error when none can."""
+        reason = choice.fallback
+        for place, route in enumerate(choice.routes):
+            try:
+                answered = await self._ask(route)
+                whole = None if self._chat.request.stream else await answered.whole()
+            except RagweldError as error:
+                await self._close()
+                if place + 1 == len(choice.routes) or not moves_on(error, route):
+                    raise
+                reason = routing.reason_for(error, route)
+                log.warning("chat: the next candidate is asked: %s", error)
+                continue
+            answered.speaker = answered.speaker.instead_of(reason)
+            if reason is not None:
+                self._context.measures.fallback(answered.speaker.provider, reason)
+            await (self._stream(answered) if whole is None else self._show(answered, whole))
+            return
+
+    def ended(self, error: str) -> None:
+        """Count the request, whoever answered it and however it ended."""
+        measures, now = self._context.measures, self._context.clock()
+        if self._answer is None:
+            measures.duration(NOBODY, NOBODY, error, now - self._began)
+            return
+        speaker, count = self._answer.speaker, self._answer.count
+        measures.duration(speaker.provider, speaker.label, error, now - self._began)
+        if count.first_piece_at is not None and count.last_piece_at is not None:
+            measures.first_token(speaker.provider, speaker.label, count.first_piece_at - self._began)
+            if count.answer_tokens and count.answer_tokens > 1 and not error:
+                spent_s = count.last_piece_at - count.first_piece_at
+                measures.per_token(speaker.provider, speaker.label, spent_s / (count.answer_tokens - 1))
+        for kind, tokens in (("input", count.prompt_tokens), ("output", count.answer_tokens)):
+            if tokens is not None:
+                measures.tokens(speaker.provider, speaker.label, kind, tokens)
+        if count.unreadable_calls:
+            measures.unreadable_calls(count.unreadable_calls)
+
+    async def _ask(self, route: Route) -> Answer:
+        context = self._context
+        if isinstance(route, EngineRoute):
+            if context.engine is None:
+                raise Unavailable("The engine is switched off.")
+            settings = context.settings.engine
+            self._answer = await speaking.begin(context.engine, settings, route.ref, self._chat, context.clock)
+        else:
+            self._answer = await context.upstreams.ask(route, self._chat)
+        return self._answer
+
+    async def _close(self) -> None:
+        if self._answer is not None:
+            await self._answer.aclose()
+            self._answer = None
+
+    async def _show(self, answered: Answer, whole: Whole) -> None:
+        length = str(len(whole.body)).encode()
+        await self._start(answered, [(b"content-type", whole.content_type), (b"content-length", length)])
+        await self._send({"type": "http.response.body", "body": whole.body, "more_body": False})
+        self.ended("")
+
+    async def _stream(self, answered: Answer) -> None:
+        """Send the events as they come; whatever ends them early is the last event."""
+        last, error_code = b"", ""
+        try:
+            async with aclosing(answered), aclosing(answered.events()) as events:
+                begun = False
+                async for block in events:
+                    if not begun:
+                        begun = True
+                        await self._start(
+                            answered, [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
+                        )
+                    await self._send({"type": "http.response.body", "body": block, "more_body": True})
+        except RagweldError as error:
+            last, error_code = _error_event(error), error.code
+        except asyncio.CancelledError:
+            if not self._context.lifecycle.is_over:
+                raise
+            cut = ShuttingDown("This gateway is ending; the answer was cut.")
+            last, error_code = _error_event(cut), cut.code
+        self.ended(error_code)
+        await self._send({"type": "http.response.body", "body": last, "more_body": False})
+
+    async def _start(self, answered: Answer, headers: list[tuple[bytes, bytes]]) -> None:
+        headers = [*headers, *answered.speaker.headers()]
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+
+
+def _error_event(error: RagweldError) -> bytes:
+    return b"data: " + errors.body(error) + b"\n\n"

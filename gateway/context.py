@@ -1,0 +1,77 @@
+"""What a handler is given: everything that lives as long as the gateway does, put together once in `gateway.main`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from litestar import Request
+
+from catalog import models
+from catalog.adapters import AdapterStore
+from catalog.ids import BaseId
+from catalog.runs import RunStore
+from catalog.settings import Settings, TrainingSettings, overlay
+from gateway import routing
+from gateway.lifecycle import Lifecycle
+from gateway.measure import Measures
+from gateway.ports import AnswerEngine
+from gateway.routing import Facts, FallbackReason
+from gateway.upstream import Upstreams
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One gateway. `clock` is monotonic, in seconds."""
+
+    settings: Settings
+    home: Path
+    environ: Mapping[str, str]
+    engine: AnswerEngine | None
+    upstreams: Upstreams
+    runs: RunStore
+    adapters: AdapterStore
+    measures: Measures
+    lifecycle: Lifecycle
+    started_at: float
+    """Unix time, for `created` of models."""
+    clock: Callable[[], float] = time.monotonic
+
+    def training(self, scope: str | None) -> TrainingSettings:
+        """The training settings of a scope. Reads a file; keep it off the event loop."""
+        return self.settings_of(scope).training
+
+    def settings_of(self, scope: str | None) -> Settings:
+        """The settings of a scope. Reads a file; keep it off the event loop."""
+        return overlay(self.settings, self.home, scope) if scope else self.settings
+
+    def engine_obstacle(self) -> tuple[FallbackReason | None, str]:
+        """Why the engine cannot answer now, as a code and in words; (None, ...) when it can."""
+        if self.engine is None:
+            return "engine_disabled", "the engine is switched off (engine.enabled)"
+        state = self.engine.state()
+        return (None if state.ready else "engine_not_ready"), state.reason
+
+    def ready_base(self) -> BaseId | None:
+        """The base that answers now."""
+        state = self.engine.state() if self.engine is not None else None
+        return state.base if state is not None and state.ready else None
+
+    def facts(self, *, strict: bool) -> Facts:
+        """What routing depends on, now."""
+        obstacle, detail = self.engine_obstacle()
+        return Facts(
+            known_bases=models.known_bases(self.settings.training),
+            upstreams=routing.usable(self.settings.upstreams, self.environ),
+            engine_obstacle=obstacle,
+            engine_detail=detail,
+            strict=strict or self.settings.routing.strict,
+        )
+
+
+def of(request: Request[Any, Any, Any]) -> Context:
+    """The context of the gateway that this request came to."""
+    return cast(Context, request.app.state.context)

@@ -1,0 +1,135 @@
+"""Every list of models is a view of the catalog's rows and of what can answer now. Plain functions of values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from catalog import models
+from catalog.adapters import AdapterStore, read_config, short
+from catalog.errors import InvalidAdapter, InvalidRequest, NotFound
+from catalog.ids import RAGWELD, AdapterId, BaseId, model_id
+from catalog.models import BASE_PROVIDER, ModelRow
+from catalog.settings import TrainingSettings, Upstream
+from gateway.routing import upstream_model_id
+
+COMPONENTS = ("EMB", "GEN", "RERANK")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What can answer now. `why_not` is the engine's reason when it has no base ready."""
+
+    base: BaseId | None
+    adapters: Sequence[AdapterId]
+    upstreams: Sequence[Upstream]
+    why_not: str
+    created: int
+
+
+def fitting_adapters(store: AdapterStore, base: BaseId | None) -> list[AdapterId]:
+    """Adapters that were made for this base, or were active on it. Blocking."""
+    if base is None:
+        return []
+    moves = store.aliases().bases.get(base, [])
+    was_active = {move.adapter_id for move in moves}
+    return [one for one in store.list_ids() if one in was_active or _base_of(store, one) == base]
+
+
+def _base_of(store: AdapterStore, adapter_id: AdapterId) -> str | None:
+    try:
+        return read_config(store.folder(adapter_id)).model
+    except (InvalidAdapter, NotFound):
+        return None
+
+
+def openai_models(standing: Standing) -> list[dict[str, Any]]:
+    """`GET /v1/models`: what can be asked for and answered now; adapters with their root and parent."""
+    return [*_own_models(standing), *_upstream_models(standing)]
+
+
+def _own_models(standing: Standing) -> Iterator[dict[str, Any]]:
+    base = standing.base
+    if base is None:
+        return
+    bare = model_id(base, None)
+    for name in (RAGWELD, f"{RAGWELD}:{base}", bare):
+        yield _entry(name, standing, RAGWELD, root=base)
+    for adapter_id in standing.adapters:
+        yield _entry(model_id(base, short(adapter_id)), standing, RAGWELD, root=base, parent=bare)
+
+
+def _upstream_models(standing: Standing) -> Iterator[dict[str, Any]]:
+    owners: dict[str, str] = {}
+    for upstream in standing.upstreams:
+        owners.setdefault(upstream_model_id(upstream), upstream.name)
+    for name, owner in owners.items():
+        yield _entry(name, standing, owner)
+
+
+def _entry(
+    name: str, standing: Standing, owner: str, *, root: str | None = None, parent: str | None = None
+) -> dict[str, Any]:
+    entry = {"id": name, "object": "model", "created": standing.created, "owned_by": owner}
+    return entry | {"root": root, "parent": parent} if root else entry
+
+
+def chat_models(standing: Standing, training: TrainingSettings) -> list[dict[str, Any]]:
+    """`GET /api/chat/models`: one row for each way to chat."""
+    own = {
+        "id": models.ragweld_row(training).model,
+        "provider": "Ragweld",
+        "source": RAGWELD,
+        "provider_type": RAGWELD,
+        "base_url": None,
+        "supports_vision": False,
+    }
+    others = [
+        {
+            "id": upstream_model_id(upstream),
+            "provider": upstream.name,
+            "source": upstream.kind,
+            "provider_type": upstream.kind,
+            "base_url": upstream.base_url,
+            "supports_vision": None,
+        }
+        for upstream in standing.upstreams
+    ]
+    return [own, *others]
+
+
+def catalog_rows(rows: Sequence[ModelRow], standing: Standing) -> list[dict[str, Any]]:
+    """`GET /api/models`: each row, whether it can answer now, and why not."""
+    return [row.model_dump(mode="json") | _readiness(row, standing) for row in rows]
+
+
+def _readiness(row: ModelRow, standing: Standing) -> dict[str, Any]:
+    why_not = _why_not(row, standing)
+    return {"answers_now": why_not is None, "why_not": why_not}
+
+
+def _why_not(row: ModelRow, standing: Standing) -> str | None:
+    if row.provider in (RAGWELD, BASE_PROVIDER):
+        if standing.base is None:
+            return standing.why_not
+        wanted = row.model.removeprefix(f"{RAGWELD}:")
+        return None if wanted == standing.base else f"{standing.base} is what is loaded"
+    served = any(upstream.model == row.model for upstream in standing.upstreams)
+    return None if served else "no upstream of the settings serves it"
+
+
+def of_type(rows: Sequence[ModelRow], wanted: str) -> list[ModelRow]:
+    """Rows with a component, in any case; raises InvalidRequest for one that does not exist."""
+    component = wanted.upper()
+    if component not in COMPONENTS:
+        raise InvalidRequest(f"{wanted!r} is no type.", hint=f"Use one of {', '.join(COMPONENTS)}.", param="type")
+    return [row for row in rows if component in row.components]
+
+
+def of_provider(rows: Sequence[ModelRow], wanted: str) -> list[ModelRow]:
+    """Rows of a provider, in any case; raises NotFound when there is none."""
+    found = [row for row in rows if row.provider.lower() == wanted.lower()]
+    if not found:
+        raise NotFound(f"There is no provider {wanted!r}.", hint="GET /api/models/providers lists them.", param="name")
+    return found

@@ -1,0 +1,74 @@
+"""`serve`: the gateway as a process. Puts everything together, listens, and ends with an exit code of sysexits.
+
+The engine is imported only where it is enabled, so that a gateway before upstreams alone never loads MLX.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import uvloop
+
+from catalog.adapters import AdapterStore
+from catalog.runs import RunStore
+from catalog.settings import Settings
+from gateway import logs
+from gateway.app import create_asgi
+from gateway.context import Context
+from gateway.lifecycle import Lifecycle
+from gateway.measure import Measures
+from gateway.ports import AnswerEngine
+from gateway.server import GatewayServer, bind
+from gateway.upstream import Upstreams
+
+log = logging.getLogger(__name__)
+
+
+def serve(settings: Settings, home: Path, environ: Mapping[str, str]) -> int:
+    """Answer until a signal; `environ` holds the upstreams' keys. Returns the exit code."""
+    logs.configure()
+    try:
+        listener = bind(settings.gateway)
+    except OSError as error:
+        where = f"{settings.gateway.host}:{settings.gateway.port}"
+        print(f"ragweld: cannot listen on {where}: {error.strerror}. Choose another with --port.", file=sys.stderr)
+        return os.EX_CONFIG
+    context = build(settings, home, environ, engine(settings, home))
+    server = GatewayServer(create_asgi(context), settings.gateway, context.lifecycle)
+    host, port = listener.getsockname()[:2]
+    print(f"gateway listening on http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(server.serve(sockets=[listener]))
+    return os.EX_OK
+
+
+def engine(settings: Settings, home: Path) -> AnswerEngine | None:
+    """The in-process engine, not yet started; None where it is switched off."""
+    if not settings.engine.enabled:
+        return None
+    from gateway.engine.engine import Engine
+
+    return Engine(settings, home)
+
+
+def build(settings: Settings, home: Path, environ: Mapping[str, str], answering: AnswerEngine | None) -> Context:
+    """Everything that lives as long as the gateway."""
+    measures = Measures(answering)
+    return Context(
+        settings=settings,
+        home=home,
+        environ=environ,
+        engine=answering,
+        upstreams=Upstreams(environ, time.monotonic, measures.upstream_error),
+        runs=RunStore(home),
+        adapters=AdapterStore(home),
+        measures=measures,
+        lifecycle=Lifecycle(),
+        started_at=time.time(),
+    )

@@ -1,0 +1,109 @@
+"""Writes the gateway's metric table: what requests did is counted here, what the engine did is read at each scrape.
+
+One scrape reads one snapshot of the engine, so its numbers belong together. Labels come from closed sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+import catalog
+from catalog import metrics as table
+from catalog.adapters import short
+from catalog.metrics import MetricSpec
+from gateway.metrics import GATEWAY_METRICS
+from gateway.ports import AnswerEngine
+
+CHAT = "chat"
+_SNAPSHOT = ("ragweld_engine_", "ragweld_adapter_", "ragweld_active_", "ragweld_build_")
+"""Names that begin so are read from the engine at a scrape."""
+
+
+class Measures:
+    """The metrics of one gateway, in a registry of their own."""
+
+    def __init__(self, engine: AnswerEngine | None) -> None:
+        self.registry = CollectorRegistry()
+        counted = [spec for spec in GATEWAY_METRICS if not spec.name.startswith(_SNAPSHOT)]
+        self._built = table.build(counted, self.registry)
+        self.registry.register(EngineCollector(engine))
+
+    def http_answer(self, route: str, status: int) -> None:
+        self._counter("ragweld_http_requests_total").labels(route, str(status)).inc()
+
+    def fallback(self, provider: str, reason: str) -> None:
+        self._counter("ragweld_fallbacks_total").labels(provider, reason).inc()
+
+    def upstream_error(self, provider: str, kind: str) -> None:
+        self._counter("ragweld_upstream_errors_total").labels(provider, kind).inc()
+
+    def unreadable_calls(self, count: int) -> None:
+        self._counter("ragweld_unreadable_tool_calls_total").inc(count)
+
+    def first_token(self, provider: str, model: str, seconds: float) -> None:
+        self._histogram("gen_ai_server_time_to_first_token_seconds").labels(CHAT, provider, model).observe(seconds)
+
+    def per_token(self, provider: str, model: str, seconds: float) -> None:
+        self._histogram("gen_ai_server_time_per_output_token_seconds").labels(CHAT, provider, model).observe(seconds)
+
+    def duration(self, provider: str, model: str, error: str, seconds: float) -> None:
+        self._histogram("gen_ai_server_request_duration_seconds").labels(CHAT, provider, model, error).observe(seconds)
+
+    def tokens(self, provider: str, model: str, kind: str, count: int) -> None:
+        self._histogram("gen_ai_client_token_usage").labels(CHAT, provider, model, kind).observe(count)
+
+    def _counter(self, name: str) -> Counter:
+        return cast(Counter, self._built[name])
+
+    def _histogram(self, name: str) -> Histogram:
+        return cast(Histogram, self._built[name])
+
+
+class EngineCollector(Collector):
+    """Rows of the table that say what the engine is and did."""
+
+    def __init__(self, engine: AnswerEngine | None) -> None:
+        self._engine = engine
+        self._specs = {spec.name: spec for spec in GATEWAY_METRICS if spec.name.startswith(_SNAPSHOT)}
+
+    def describe(self) -> Iterable[Metric]:
+        return [_family(spec) for spec in self._specs.values()]
+
+    def collect(self) -> Iterable[Metric]:
+        families = {name: _family(spec) for name, spec in self._specs.items()}
+        for name, labels, value in self._samples():
+            families[name].add_metric(labels, value)
+        return families.values()
+
+    def _samples(self) -> Iterable[tuple[str, list[str], float]]:
+        if self._engine is None:
+            yield "ragweld_engine_ready", [], 0
+            yield "ragweld_build_info", [catalog.__version__, "", ""], 1
+            return
+        state, did = self._engine.state(), self._engine.counters
+        yield "ragweld_build_info", [catalog.__version__, state.device, state.base or ""], 1
+        yield "ragweld_engine_ready", [], float(state.ready)
+        yield "ragweld_engine_rows", [], did.rows
+        yield "ragweld_engine_queued_tokens", [], self._engine.admitted_tokens
+        yield "ragweld_engine_steps_total", [], did.steps
+        yield "ragweld_engine_tokens_total", ["prefill"], did.prompt_tokens
+        yield "ragweld_engine_tokens_total", ["decode"], did.produced_tokens
+        yield "ragweld_engine_cached_tokens_total", [], did.cached_tokens
+        yield "ragweld_engine_cancelled_total", [], did.cancelled
+        yield "ragweld_engine_adapters_resident", [], len(did.resident)
+        yield "ragweld_adapter_swaps_total", ["done"], did.swaps
+        yield "ragweld_adapter_swaps_total", ["refused"], self._engine.refused_swaps
+        yield "ragweld_adapter_swap_seconds", [], did.swap_s
+        if state.base is not None:
+            yield "ragweld_active_adapter_info", [state.base, short(state.active_adapter)], 1
+
+
+def _family(spec: MetricSpec) -> CounterMetricFamily | GaugeMetricFamily:
+    if spec.kind == "counter":
+        return CounterMetricFamily(spec.name.removesuffix("_total"), spec.help, labels=list(spec.labels))
+    return GaugeMetricFamily(spec.name, spec.help, labels=list(spec.labels))

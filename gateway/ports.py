@@ -1,0 +1,82 @@
+"""What the application needs of an engine, so that it knows neither MLX nor the thread behind it.
+
+`gateway.engine.engine.Engine` is one; the tests have a scripted one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from catalog.ids import AdapterId, ModelRef
+from gateway.engine.requests import EngineState, Finish, Generation, Piece
+
+
+class Markers(Protocol):
+    """How a base marks thoughts and tool calls in its text; None where it has none."""
+
+    @property
+    def think_start(self) -> str | None: ...
+    @property
+    def think_end(self) -> str | None: ...
+    @property
+    def tool_start(self) -> str | None: ...
+    @property
+    def tool_end(self) -> str | None: ...
+
+
+class EngineCounters(Protocol):
+    """What the engine's thread did so far."""
+
+    steps: int
+    prompt_tokens: int
+    produced_tokens: int
+    cached_tokens: int
+    cancelled: int
+    rows: int
+    swaps: int
+    swap_s: float
+    resident: tuple[AdapterId, ...]
+
+
+class AnswerEngine(Protocol):
+    """One base with its adapters. Errors are of `catalog.errors`."""
+
+    @property
+    def counters(self) -> EngineCounters: ...
+    @property
+    def admitted_tokens(self) -> int:
+        """Prompt and answer tokens of every request that has not ended."""
+
+    @property
+    def refused_swaps(self) -> int:
+        """Active adapters that could not be made resident."""
+
+    @property
+    def markers(self) -> Markers: ...
+
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+    def state(self) -> EngineState:
+        """What is serving now; cheap."""
+
+    async def prompt_tokens(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], *, thinking: bool
+    ) -> tuple[int, ...]:
+        """Raises InvalidRequest, Unavailable."""
+
+    async def resolve(self, ref: ModelRef) -> AdapterId | None:
+        """Who answers `ref` now; raises NotFound, InvalidAdapter, Unavailable."""
+
+    async def check_adapter(self, folder: Path) -> AdapterId:
+        """Raises InvalidAdapter naming the tensor, Unavailable."""
+
+    def generate(self, generation: Generation) -> AsyncGenerator[Piece | Finish, None]:
+        """Pieces, then one Finish; admission is refused at the first item."""
+
+    def parse_tool_call(self, text: str, tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Raises ValueError."""
+
+    def token_text(self, token_id: int) -> str: ...

@@ -1,0 +1,138 @@
+"""Who may answer a requested model, in which order, and who may not. Pure: a table of rules, no clock, no network.
+
+1. `ragweld...` and an empty id: the engine; if it cannot, every usable upstream with the model its settings name.
+2. `local:<model>`, `openrouter:<model>`: upstreams of that kind with exactly that model, never another kind, so that a
+   request for a server nearby does not leave the machine.
+3. `openai/<model>`: OpenAI with a key, else OpenRouter with the whole id.
+4. The model of a configured upstream: that upstream. Any other `<vendor>/<model>`: OpenRouter.
+5. Otherwise 404. Strict leaves one candidate only. `tests/gateway/test_routing.py` has every rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from catalog.errors import EngineFailed, NotFound, RagweldError, Unavailable
+from catalog.ids import RAGWELD, ModelRef, parse_model
+from catalog.settings import Upstream
+
+FallbackReason = Literal["engine_disabled", "engine_not_ready", "base_missing", "engine_failed", "upstream_failed"]
+MODEL_NOT_LOADED = "model_not_loaded"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRoute:
+    """This process's own engine."""
+
+    ref: ModelRef
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRoute:
+    """A configured server, and the model it is asked for."""
+
+    upstream: Upstream
+    model: str
+
+
+Route = EngineRoute | UpstreamRoute
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that the choice depends on beside the requested model."""
+
+    known_bases: Collection[str]
+    upstreams: Sequence[Upstream]
+    """Those that are usable now, see `usable`."""
+    engine_obstacle: FallbackReason | None
+    engine_detail: str
+    """In words, why the engine cannot answer."""
+    strict: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Candidates in order; `fallback` says why the first is already a substitute."""
+
+    routes: tuple[Route, ...]
+    fallback: FallbackReason | None = None
+
+
+def usable(upstreams: Sequence[Upstream], environ: Mapping[str, str]) -> list[Upstream]:
+    """Enabled upstreams whose key, if they need one, is there; by priority, then name."""
+    ready = [u for u in upstreams if u.enabled and (not u.api_key_env or environ.get(u.api_key_env))]
+    return sorted(ready, key=lambda u: (u.priority, u.name))
+
+
+def choose(model: str, facts: Facts) -> Choice:
+    """The candidates for `model`; raises NotFound or Unavailable when there is none."""
+    ref = parse_model(model or RAGWELD, facts.known_bases)
+    if ref is not None:
+        return _ragweld(ref, facts)
+    routes = _upstream_routes(model, facts.upstreams)
+    return Choice(tuple(routes[:1] if facts.strict else routes))
+
+
+def reason_for(error: RagweldError, route: Route) -> FallbackReason:
+    """Why the next candidate is asked, after `route` failed."""
+    if isinstance(route, UpstreamRoute):
+        return "upstream_failed"
+    if isinstance(error, EngineFailed):
+        return "engine_failed"
+    return "base_missing" if error.code == MODEL_NOT_LOADED else "engine_not_ready"
+
+
+def upstream_model_id(upstream: Upstream) -> str:
+    """The id under which an upstream's own model is asked for."""
+    prefix = {"local": "local:", "openrouter": "openrouter:", "cloud_direct": "openai/"}[upstream.kind]
+    return prefix + upstream.model
+
+
+def _ragweld(ref: ModelRef, facts: Facts) -> Choice:
+    substitutes = () if facts.strict else tuple(UpstreamRoute(u, u.model) for u in facts.upstreams)
+    if facts.engine_obstacle is None:
+        return Choice((EngineRoute(ref), *substitutes))
+    if not substitutes:
+        hint = "Strict asks for no substitute." if facts.strict else "Wait, or configure an upstream to fall back to."
+        raise Unavailable(f"ragweld cannot answer: {facts.engine_detail}.", hint=hint, code=facts.engine_obstacle)
+    return Choice(substitutes, facts.engine_obstacle)
+
+
+def _upstream_routes(model: str, upstreams: Sequence[Upstream]) -> list[Route]:
+    prefix, colon, rest = model.partition(":")
+    kind = prefix.lower()
+    if colon and rest and kind in ("local", "openrouter"):
+        return _of_kind(kind, rest, upstreams) or _nobody(model, f"no {kind} server is configured")
+    if model.startswith("openai/"):
+        direct = _of_kind("cloud_direct", model.removeprefix("openai/"), upstreams)
+        return (
+            direct or _of_kind("openrouter", model, upstreams) or _nobody(model, "no OpenAI or OpenRouter key is set")
+        )
+    if named := [u for u in upstreams if u.model == model]:
+        return [UpstreamRoute(u, model) for u in named]
+    if "/" in model:
+        return _of_kind("openrouter", model, upstreams) or _unknown(model)
+    return _unknown(model)
+
+
+def _of_kind(kind: str, model: str, upstreams: Sequence[Upstream]) -> list[Route]:
+    matching = sorted((u for u in upstreams if u.kind == kind), key=lambda u: u.model != model)
+    return [UpstreamRoute(u, model) for u in matching]
+
+
+def _nobody(model: str, why: str) -> list[Route]:
+    raise Unavailable(
+        f"Nobody can answer {model!r}: {why}.", hint="Add one to the settings' upstreams.", code="no_provider"
+    )
+
+
+def _unknown(model: str) -> list[Route]:
+    raise NotFound(
+        f"The model {model!r} does not exist.",
+        hint="GET /v1/models lists what can answer.",
+        param="model",
+        code="model_not_found",
+    )

@@ -1,0 +1,121 @@
+"""Server-sent events of an upstream, cut and looked into without being changed.
+
+`EventCutter` hands on whole events only, byte for byte, so that a stream which dies inside one never shows its half.
+`look` says what a block of events means. Pure. `tests/gateway/test_sse.py`: any cut into pieces gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+MAX_EVENT_BYTES = 4 << 20
+_TELLING = (b"[DONE]", b'"error"', b'"finish_reason":"', b'"finish_reason": "', b'"usage"')
+
+
+class EventTooLong(ValueError):
+    """More than MAX_EVENT_BYTES without the end of an event."""
+
+
+class EventCutter:
+    """Holds back what is not yet a whole event."""
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def feed(self, piece: bytes) -> bytes:
+        """All whole events so far, as they came."""
+        pending = self._held + piece
+        end = max(
+            pending.rfind(b"\n\n") + 2 if b"\n\n" in pending else 0,
+            pending.rfind(b"\r\n\r\n") + 4 if b"\r\n\r\n" in pending else 0,
+        )
+        self._held = pending[end:]
+        if len(self._held) > MAX_EVENT_BYTES:
+            raise EventTooLong
+        return pending[:end]
+
+
+class Tokens(Struct, frozen=True):
+    """The usage of an answer by somebody else."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class _Delta(Struct, frozen=True):
+    content: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    tool_calls: Any = None
+
+
+class _Choice(Struct, frozen=True):
+    delta: _Delta = _Delta()
+    finish_reason: str | None = None
+
+
+class _Chunk(Struct, frozen=True):
+    choices: list[_Choice] = []
+    error: Any = None
+    usage: Tokens | None = None
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a block of events held. `error` is the upstream's own object, `unreadable` an event that is no chunk."""
+
+    content: bool = False
+    finished: bool = False
+    done: bool = False
+    error: Any = None
+    unreadable: bool = False
+    usage: Tokens | None = None
+
+
+_DECODER = msgspec.json.Decoder(_Chunk)
+
+
+def is_telling(block: bytes) -> bool:
+    """Whether a block may hold more than content, and is worth a `look`."""
+    return any(sign in block for sign in _TELLING)
+
+
+def look(block: bytes) -> Seen:
+    """Read every event of a block of whole events."""
+    seen = Seen()
+    for line in block.splitlines():
+        if line.startswith(b"data:"):
+            _look_at(line[5:].strip(), seen)
+    return seen
+
+
+def before_error(block: bytes) -> bytes:
+    """The events of a block that came before its error."""
+    kept = b""
+    for event in re.split(rb"(?<=\n\n)|(?<=\r\n\r\n)", block):
+        if look(event).error is not None:
+            break
+        kept += event
+    return kept
+
+
+def _look_at(text: bytes, seen: Seen) -> None:
+    if text == b"[DONE]":
+        seen.done = True
+        return
+    try:
+        chunk = _DECODER.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        seen.unreadable = True
+        return
+    seen.error = seen.error or chunk.error
+    seen.usage = chunk.usage or seen.usage
+    for choice in chunk.choices:
+        delta = choice.delta
+        seen.finished |= choice.finish_reason is not None
+        seen.content |= bool(delta.content or delta.reasoning_content or delta.reasoning or delta.tool_calls)

@@ -1,0 +1,295 @@
+"""Asks other OpenAI-compatible servers, and hands on what they say byte for byte.
+
+Only hosts of the settings are ever contacted, redirects are not followed, and a key goes to its own upstream alone.
+An answer counts as begun with its first content: what fails before can be asked of somebody else, what fails after
+is an error that the stream itself reports. Four waits have four names. `tests/gateway/test_upstream.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import msgspec
+from msgspec import Struct
+
+import catalog
+from catalog.errors import Overloaded, RagweldError, UpstreamFailed, UpstreamTimedOut
+from catalog.settings import Upstream
+from gateway import sse
+from gateway.errors import UpstreamRefused
+from gateway.routing import UpstreamRoute
+from gateway.speaker import Count, Speaker, Whole
+from gateway.wire.answer import DONE_EVENT
+from gateway.wire.fields import LOCAL_ONLY
+from gateway.wire.request import ParsedChat
+
+MAX_ANSWER_BYTES = 32 << 20
+MAX_ERROR_BYTES = 64 << 10
+MAX_RETRY_AFTER_S = 60.0
+PROBE_TIMEOUT_S = 2.0
+OTHER_MODEL = "other"
+
+_REQUEST_FAULTS = frozenset({400, 404, 413, 415, 422})
+"""The request itself is at fault; another upstream would say the same."""
+
+
+class Upstreams:
+    """The client to every upstream. `failed` is told (provider, kind) of each failure."""
+
+    def __init__(
+        self, environ: Mapping[str, str], clock: Callable[[], float], failed: Callable[[str, str], None]
+    ) -> None:
+        self._environ = environ
+        self._clock = clock
+        self._failed = failed
+        self._session: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        self._session = aiohttp.ClientSession(
+            cookie_jar=aiohttp.DummyCookieJar(),
+            connector=aiohttp.TCPConnector(limit=0),
+            headers={"user-agent": f"ragweld/{catalog.__version__}", "accept-encoding": "identity"},
+            auto_decompress=False,
+            trust_env=False,
+        )
+
+    async def stop(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def ask(self, route: UpstreamRoute, chat: ParsedChat) -> UpstreamAnswer:
+        """An answer whose first content is here; raises what the tree of errors has for upstreams."""
+        upstream = route.upstream
+        label = upstream.model if route.model == upstream.model else OTHER_MODEL
+        answer = UpstreamAnswer(upstream, Speaker(upstream.name, label), self._clock, self._failed)
+        try:
+            await answer.open(self._http(), self._headers(upstream), body_for(route, chat))
+        except BaseException:
+            await answer.aclose()
+            raise
+        return answer
+
+    async def probe(self, upstream: Upstream) -> str | None:
+        """Why an upstream cannot be reached now; None when it answers. Takes PROBE_TIMEOUT_S at most."""
+        timeout = aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)
+        try:
+            async with self._http().get(
+                f"{upstream.base_url}/models", headers=self._headers(upstream), timeout=timeout, allow_redirects=False
+            ) as response:
+                return None if response.status < 400 else f"it answers {response.status} to GET /models"
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            return f"it does not answer ({type(error).__name__})"
+
+    def _http(self) -> aiohttp.ClientSession:
+        assert self._session is not None, "start() has not run"
+        return self._session
+
+    def _headers(self, upstream: Upstream) -> dict[str, str]:
+        key = self._environ.get(upstream.api_key_env, "") if upstream.api_key_env else ""
+        return {"authorization": f"Bearer {key}"} if key else {}
+
+
+def body_for(route: UpstreamRoute, chat: ParsedChat) -> bytes:
+    """The request with the upstream's model in the place of the caller's; OpenAI is spared what only we know."""
+    spared = LOCAL_ONLY if route.upstream.kind == "cloud_direct" else frozenset()
+    plain = {name: value for name, value in chat.plain.items() if name not in spared}
+    return msgspec.json.encode({**plain, "model": route.model})
+
+
+class _WholeAnswer(Struct, frozen=True):
+    choices: list[Any] = []
+    error: Any = None
+    usage: sse.Tokens | None = None
+
+
+class UpstreamAnswer:
+    """One upstream's answer. Before `open` returns it may still be given up without anybody noticing."""
+
+    def __init__(
+        self, upstream: Upstream, speaker: Speaker, clock: Callable[[], float], failed: Callable[[str, str], None]
+    ) -> None:
+        self.speaker = speaker
+        self.count = Count()
+        self._upstream = upstream
+        self._clock = clock
+        self._failed = failed
+        self._response: aiohttp.ClientResponse | None = None
+        self._cutter = sse.EventCutter()
+        self._begun = b""
+        self._is_finished = False
+        self._is_done = False
+        self._broken: UpstreamFailed | None = None
+
+    async def open(self, http: aiohttp.ClientSession, headers: Mapping[str, str], body: bytes) -> None:
+        """Send the request and wait for the first content, or for the whole answer where it is not streamed."""
+        upstream = self._upstream
+        timeout = aiohttp.ClientTimeout(total=upstream.total_timeout_s, sock_connect=upstream.connect_timeout_s)
+        async with self._faults("first_byte_timeout", upstream.first_byte_timeout_s):
+            self._response = await http.post(
+                f"{upstream.base_url}/chat/completions",
+                data=body,
+                headers={"content-type": "application/json", **headers},
+                timeout=timeout,
+                allow_redirects=False,
+            )
+        if self._response.status != 200:
+            raise await self._refusal(self._response)
+        if self._response.content_type == "text/event-stream":
+            await self._await_content(self._response)
+        else:
+            self._begun = await self._read_whole(self._response)
+
+    async def whole(self) -> Whole:
+        if self._response is None or self._response.content_type == "text/event-stream":
+            raise self._failure("not_json", "answered with a stream to a request for none")
+        return Whole(self._begun)
+
+    async def events(self) -> AsyncGenerator[bytes, None]:
+        assert self._response is not None
+        if self._response.content_type != "text/event-stream":
+            raise self._failure("not_a_stream", "answered without a stream to a request for one")
+        block, self._begun = self._begun, b""
+        while True:
+            if block:
+                self.count.last_piece_at = self._clock()
+                yield block
+            if self._broken is not None:
+                raise self._broken
+            if self._is_done:
+                return
+            block = await self._next_block(self._response)
+
+    async def aclose(self) -> None:
+        if self._response is not None:
+            self._response.close()
+
+    async def _await_content(self, response: aiohttp.ClientResponse) -> None:
+        """Read events until one has content; they are handed on together."""
+        deadline_s = self._upstream.first_byte_timeout_s
+        async with self._faults("first_byte_timeout", deadline_s):
+            while not self.count.first_piece_at:
+                block = await self._read_events(response)
+                seen = sse.look(block)
+                if seen.error is not None or seen.unreadable:
+                    raise self._failure("error_body", f"began with {'an error' if seen.error else 'no chunk'}")
+                self._begun += block
+                self._note(seen)
+                if seen.content or seen.finished or seen.done:
+                    self.count.first_piece_at = self.count.last_piece_at = self._clock()
+
+    async def _next_block(self, response: aiohttp.ClientResponse) -> bytes:
+        async with self._faults("between_bytes_timeout", self._upstream.between_bytes_timeout_s):
+            block = await self._read_events(response)
+        if sse.is_telling(block):
+            seen = sse.look(block)
+            self._note(seen)
+            if seen.error is not None:
+                self._broken = self._failure("error_event", "broke off with an error")
+                return sse.before_error(block)
+        return block
+
+    def _note(self, seen: sse.Seen) -> None:
+        self._is_done |= seen.done
+        self._is_finished |= seen.finished or seen.done
+        if seen.usage is not None:
+            self.count.prompt_tokens = seen.usage.prompt_tokens
+            self.count.answer_tokens = seen.usage.completion_tokens
+
+    async def _read_events(self, response: aiohttp.ClientResponse) -> bytes:
+        """At least one whole event; `[DONE]` where a finished answer ends without it."""
+        while True:
+            piece = await response.content.readany()
+            if not piece:
+                if self._is_finished:
+                    self._is_done = True
+                    return DONE_EVENT
+                raise self._failure("cut", "broke off in the middle of its answer")
+            try:
+                block = self._cutter.feed(piece)
+            except sse.EventTooLong:
+                raise self._failure("garbage", "sends something that is no event stream") from None
+            if block:
+                return block
+
+    async def _read_whole(self, response: aiohttp.ClientResponse) -> bytes:
+        body = b""
+        while True:
+            async with self._faults("between_bytes_timeout", self._upstream.between_bytes_timeout_s):
+                piece = await response.content.readany()
+            if not piece:
+                break
+            body += piece
+            if len(body) > MAX_ANSWER_BYTES:
+                raise self._failure("garbage", f"sends more than {MAX_ANSWER_BYTES} bytes")
+        try:
+            answer = msgspec.json.decode(body, type=_WholeAnswer)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise self._failure("garbage", "sends something that is no answer") from error
+        if answer.error is not None or not answer.choices:
+            raise self._failure("error_body", "answers 200 with an error")
+        self.count.first_piece_at = self.count.last_piece_at = self._clock()
+        if answer.usage is not None:
+            self.count.prompt_tokens = answer.usage.prompt_tokens
+            self.count.answer_tokens = answer.usage.completion_tokens
+        return body
+
+    async def _refusal(self, response: aiohttp.ClientResponse) -> RagweldError:
+        """What a status other than 200 means. An upstream's text is shown only where it is about the request."""
+        status = response.status
+        if status in _REQUEST_FAULTS:
+            async with self._faults("between_bytes_timeout", self._upstream.between_bytes_timeout_s):
+                body = await response.content.read(MAX_ERROR_BYTES)
+            return UpstreamRefused(f"{self._upstream.name}: {_message(body)}", http_status=status)
+        self._failed(self._upstream.name, f"status_{status // 100}xx" if status != 429 else "status_429")
+        if status == 429:
+            wait_s = retry_after_s(response.headers.get("retry-after"))
+            return Overloaded(f"{self._upstream.name} has too much to do.", retry_after_s=wait_s)
+        what = "does not accept its key" if status in (401, 403) else f"answers {status}"
+        return UpstreamFailed(f"{self._upstream.name} {what}.", code=f"upstream_status_{status}")
+
+    @asynccontextmanager
+    async def _faults(self, deadline_kind: str, deadline_s: float) -> AsyncIterator[None]:
+        """Bound a wait, and turn whatever goes wrong on the way into one of our errors."""
+        try:
+            async with asyncio.timeout(deadline_s) as deadline:
+                yield
+        except aiohttp.ConnectionTimeoutError as error:
+            raise self._timed_out("connect_timeout", self._upstream.connect_timeout_s) from error
+        except TimeoutError as error:
+            if deadline.expired():
+                raise self._timed_out(deadline_kind, deadline_s) from error
+            raise self._timed_out("total_timeout", self._upstream.total_timeout_s) from error
+        except aiohttp.ClientConnectorError as error:
+            raise self._failure("unreachable", "cannot be reached") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._failure("cut", f"broke off ({type(error).__name__})") from error
+
+    def _timed_out(self, kind: str, after_s: float) -> UpstreamTimedOut:
+        self._failed(self._upstream.name, kind)
+        return UpstreamTimedOut(f"{self._upstream.name} was silent too long ({kind}, {after_s:g} s).")
+
+    def _failure(self, kind: str, what: str) -> UpstreamFailed:
+        self._failed(self._upstream.name, kind)
+        code = "upstream_unreachable" if kind == "unreachable" else f"upstream_{kind}"
+        return UpstreamFailed(f"{self._upstream.name} {what}.", code=code)
+
+
+def retry_after_s(header: str | None) -> float:
+    """Seconds that an upstream asks to wait, within bounds; dates count as one second."""
+    text = (header or "").strip()
+    return min(float(text), MAX_RETRY_AFTER_S) if re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text) else 1.0
+
+
+def _message(body: bytes) -> str:
+    """The message inside an error body of OpenAI's shape, or its beginning."""
+    try:
+        error = msgspec.json.decode(body)["error"]
+        message = error["message"] if isinstance(error, dict) else error
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError):
+        message = body[:200].decode("utf-8", "replace")
+    return str(message)[:1000]
