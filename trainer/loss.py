@@ -67,7 +67,7 @@ def scorer(model: nn.Module) -> Scorer:
     if body is not None and head is not None:
         tokens = mx.array([[0, 1]])
         whole, parts = model(tokens), head(body(tokens))
-        if whole.shape == parts.shape and mx.allclose(whole, parts, rtol=1e-3, atol=1e-3).item():
+        if whole.shape == parts.shape and mx.allclose(whole, parts, rtol=1e-3, atol=1e-3, equal_nan=True).item():
             return Scorer(cast(Forward, body), cast(Forward, head), int(whole.shape[-1]))
     kind = getattr(model, "model_type", type(model).__name__)
     raise InvalidRequest(f"Bases of type {kind!r} cannot be trained yet.", hint="Qwen3 and Llama can.", param="base")

@@ -1,0 +1,294 @@
+"""A run from its plan to its end, in this process: everything it writes, says, keeps and decides."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from catalog import events
+from catalog.adapters import WEIGHTS_FILE, AdapterStore, short
+from catalog.events import Event
+from catalog.ids import AdapterId, BaseId
+from catalog.plan import Plan
+from catalog.runs import CancelRequested, Run, RunStore
+from tests.tiny_base import write_adapter, write_base
+from tests.trainer.conftest import MakePlan, WriteRows, fact
+from trainer.course import MAX_SKIPPED_STEPS
+from trainer.main import train_next
+from trainer.projection import HELD_POINTS
+from trainer.run import Workplace
+from trainer.schedule import learning_rate
+
+STEPS = 12
+
+
+class Home:
+    """A home folder with a trainer that takes one run when it is told to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.place = Workplace(
+            home=folder, mirror=folder / "models/agent", store=RunStore(folder), adapters=AdapterStore(folder)
+        )
+        self.store = self.place.store
+        self.adapters = self.place.adapters
+
+    def train(self, plan: Plan, **seams: object) -> Run:
+        """Queue a run, train it, return it as it ended."""
+        run = self.store.create("default", plan)
+        assert train_next(replace(self.place, **seams))
+        return self.store.get(run.run_id)
+
+    def events(self, run: Run) -> list[Event]:
+        return events.read_events(self.store.metrics_path(run.run_id))
+
+    def of_type(self, run: Run, kind: str) -> list[Event]:
+        return [event for event in self.events(run) if event.type == kind]
+
+    def weights(self, run: Run) -> bytes:
+        return (self.store.model_folder(run.run_id) / WEIGHTS_FILE).read_bytes()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+def after_looks(count: int, act: Callable[[], object]) -> Callable[[], float]:
+    """A clock that does something once it has been looked at `count` times."""
+    looks = itertools.count(1)
+
+    def clock() -> float:
+        look = next(looks)
+        if look == count:
+            act()
+        return look / 10
+
+    return clock
+
+
+def test_a_run_learns_measures_keeps_and_promotes(home: Home, make_plan: MakePlan) -> None:
+    plan = make_plan()
+    run = home.train(plan)
+    assert (run.status, run.reason) == ("completed", None)
+
+    telemetry = home.of_type(run, "telemetry")
+    assert [event.step for event in telemetry] == list(range(1, STEPS + 1))
+    for event in telemetry:
+        rate = learning_rate(event.step, total_steps=STEPS, peak=plan.lr, warmup_ratio=plan.warmup_ratio)
+        assert event.lr == float(np.float32(rate))
+        measured = (event.loss, event.probe_loss, event.grad_norm, event.param_norm, event.update_norm)
+        assert all(value > 0 for value in (*measured, event.step_time_ms, event.tokens_per_s))
+        assert 0 <= event.proj_share <= 1 + 1e-9
+        assert math.isclose(
+            (event.proj_x**2 + event.proj_y**2) * (1 - event.proj_share),
+            event.proj_off_plane**2 * event.proj_share,
+            rel_tol=1e-6,
+            abs_tol=1e-9,
+        )
+    assert len({event.proj_digest for event in telemetry}) == 1
+    assert telemetry[-1].sample_count == 4 * 18
+    assert telemetry[-1].loss < telemetry[0].loss
+
+    measured = home.of_type(run, "metrics")
+    assert [event.step for event in measured] == [0, 1, 2, 4, 5, 6, 7, 8, 10, 11, 12]
+    assert set(measured[0].metrics) == {"eval_loss"}
+    assert all(set(event.metrics) == {"train_loss", "eval_loss"} for event in measured[1:])
+    losses = [event.metrics["eval_loss"] for event in measured[1:]]
+    best = min(range(len(losses)), key=losses.__getitem__)
+    assert run.summary.primary_best == losses[best]
+    assert run.summary.best_step == measured[1:][best].step
+    assert run.summary.primary_final == losses[-1]
+    assert run.summary.stability_stddev == pytest.approx(np.std(losses[-5:]))
+
+    assert run.promotion.promoted
+    assert run.promotion.candidate_loss == pytest.approx(run.summary.primary_best, rel=1e-5)
+    assert run.promotion.base_loss == measured[0].metrics["eval_loss"] == run.promotion.active_loss
+    assert home.adapters.active(BaseId(plan.base)) == run.adapter_id
+    assert home.adapters.resolve(BaseId(plan.base), run.run_id) == run.adapter_id
+    assert (home.place.mirror / WEIGHTS_FILE).read_bytes() == home.weights(run)
+
+    kinds = [event.type for event in home.events(run)]
+    assert kinds[-2:] == ["complete", "state"]
+    assert [event.status for event in home.of_type(run, "state")] == ["queued", "running", "completed"]
+    assert home.of_type(run, "progress")[-1].percent == 100
+    said = " ".join(event.message for event in home.of_type(run, "log"))
+    for words in ("18 rows to learn from", "2 held out by seed 3", "0 dropped", "12 steps: 4 epochs", "Promoted:"):
+        assert words in said
+
+
+def test_points_wait_for_their_plane_and_then_come_in_order(home: Home, make_plan: MakePlan) -> None:
+    told = [event for event in home.events(home.train(make_plan())) if event.type in ("telemetry", "progress")]
+    kinds = [event.type for event in told]
+    assert kinds[: HELD_POINTS - 1] == ["progress"] * (HELD_POINTS - 1)
+    assert kinds[HELD_POINTS - 1 : 2 * HELD_POINTS - 1] == ["telemetry"] * HELD_POINTS
+
+
+def test_two_runs_with_one_seed_are_bit_equal_and_another_seed_is_not(home: Home, make_plan: MakePlan) -> None:
+    plans = [make_plan(), make_plan(), make_plan(seed=4)]
+    first, second, other = (home.train(plan.model_copy(update={"promote_if_improves": False})) for plan in plans)
+    assert home.weights(first) == home.weights(second) != home.weights(other)
+    assert first.adapter_id == second.adapter_id
+    paths = [
+        [(event.loss, event.proj_x, event.proj_y, event.proj_digest) for event in home.of_type(run, "telemetry")]
+        for run in (first, second, other)
+    ]
+    assert paths[0] == paths[1] != paths[2]
+
+
+def test_the_best_step_is_kept_and_not_the_last(home: Home, make_plan: MakePlan, write_rows: WriteRows) -> None:
+    """Answers without a rule can only be learned by heart, which makes the held-out ones worse."""
+    letters = np.random.default_rng(0).choice(list("abcdefghij"), (20, 12))
+    riddles = [fact(number) for number in range(20)]
+    for riddle, answer in zip(riddles, letters, strict=True):
+        riddle["messages"][1]["content"] = " ".join(answer)
+    plan = make_plan(dataset_path=str(write_rows(riddles, "riddles.jsonl")), epochs=25, lora_rank=16)
+    run = home.train(plan)
+    assert run.summary.best_step < run.plan.epochs * 3
+    assert run.summary.primary_best < run.summary.primary_final
+    assert run.promotion.candidate_loss == pytest.approx(run.summary.primary_best, rel=1e-5)
+    manifest = json.loads((home.store.model_folder(run.run_id) / "manifest.json").read_bytes())
+    assert manifest["best_step"] == run.summary.best_step
+
+
+def test_without_asking_nothing_is_promoted(home: Home, make_plan: MakePlan) -> None:
+    plan = make_plan(promote_if_improves=False)
+    run = home.train(plan)
+    assert run.status == "completed"
+    assert run.promotion is None
+    assert home.adapters.active(BaseId(plan.base)) is None
+    assert home.adapters.folder(run.adapter_id).is_dir()
+
+
+def test_what_is_not_better_than_the_active_adapter_stays_out(home: Home, make_plan: MakePlan) -> None:
+    plan = make_plan()
+    first = home.train(plan)
+    worse = home.train(make_plan(lr=1e-5))
+    assert not worse.promotion.promoted
+    assert "of the active adapter" in worse.promotion.reason
+    assert home.adapters.active(BaseId(plan.base)) == first.adapter_id
+    assert home.place.board.snapshot.decisions == {"promoted": 1, "refused": 1}
+
+
+def test_an_active_adapter_that_cannot_be_measured_closes_the_gate(
+    home: Home, make_plan: MakePlan, base_folder: Path, tmp_path: Path
+) -> None:
+    plan = make_plan()
+    broken = write_adapter(tmp_path / "broken", base_folder, seed=1, size=math.nan)
+    broken_id = home.adapters.put(broken)
+    home.adapters.move(BaseId(plan.base), broken_id, expected=None, reason="test")
+    run = home.train(plan)
+    assert run.status == "completed"
+    assert not run.promotion.promoted
+    assert "could not be measured" in run.promotion.reason
+    assert home.adapters.active(BaseId(plan.base)) == broken_id
+
+
+def test_an_alias_that_moved_meanwhile_is_not_overrun(
+    home: Home, make_plan: MakePlan, base_folder: Path, tmp_path: Path
+) -> None:
+    class Raced(AdapterStore):
+        """Somebody else promotes right after the gate looked."""
+
+        def active(self, base: BaseId) -> AdapterId | None:
+            seen = super().active(base)
+            other = self.put(write_adapter(tmp_path / "other", base_folder, seed=2))
+            self.move(base, other, expected=seen, reason="a person")
+            return seen
+
+    run = home.train(make_plan(), adapters=Raced(home.place.home))
+    assert not run.promotion.promoted
+    assert "is now" in run.promotion.reason
+    assert home.adapters.active(BaseId(run.plan.base)) != run.adapter_id
+
+
+def test_a_cancelled_run_ends_between_two_micro_batches_and_keeps_its_best(home: Home, make_plan: MakePlan) -> None:
+    run = home.store.create("default", make_plan())
+    cancel = after_looks(17, lambda: home.store.apply(run.run_id, CancelRequested()))
+    assert train_next(replace(home.place, clock=cancel))
+    ended = home.store.get(run.run_id)
+    assert (ended.status, ended.reason) == ("cancelled", "Cancelled on request.")
+    assert 1 <= len(home.of_type(ended, "telemetry")) < STEPS
+    assert ended.promotion is None
+    assert ended.adapter_id is not None
+    assert home.adapters.active(BaseId(run.plan.base)) is None
+
+
+def test_a_run_cancelled_in_the_queue_is_not_taken(home: Home, make_plan: MakePlan) -> None:
+    run = home.store.create("default", make_plan())
+    home.store.apply(run.run_id, CancelRequested())
+    assert not train_next(home.place)
+    assert home.store.get(run.run_id).status == "cancelled"
+
+
+def test_a_trainer_told_to_stop_ends_its_run_as_interrupted(home: Home, make_plan: MakePlan) -> None:
+    run = home.train(make_plan(), clock=after_looks(9, home.place.stop.set))
+    assert run.status == "interrupted"
+    assert run.reason == "The trainer was stopped during the run; start it again."
+
+
+def test_a_run_whose_numbers_break_ends_diverged(home: Home, make_plan: MakePlan, tmp_path: Path) -> None:
+    folder = write_base(tmp_path / "poisoned")
+    weights = mx.load(str(folder / "model.safetensors"))
+    weights["model.norm.weight"] = weights["model.norm.weight"] * mx.nan
+    mx.save_safetensors(str(folder / "model.safetensors"), weights)
+    run = home.train(make_plan(base=str(folder)))
+    assert run.status == "diverged"
+    assert "lower the learning rate" in run.reason
+    assert run.promotion is None
+    skipped = [event for event in home.of_type(run, "log") if "changed nothing" in event.message]
+    assert len(skipped) == MAX_SKIPPED_STEPS
+    assert all(math.isfinite(value) for event in home.of_type(run, "telemetry") for value in [event.proj_x, event.lr])
+    assert not home.store.model_folder(run.run_id).exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"dataset_path": "/nowhere/facts.jsonl"}, "The dataset /nowhere/facts.jsonl cannot be read"),
+        ({"lora_target_modules": ["w_proj"]}, "The base has no layer w_proj. It has"),
+        ({"base": "/nowhere"}, "/nowhere"),
+        ({"max_length": 16}, "longer than 16 tokens. Raise max_length."),
+    ],
+)
+def test_what_cannot_be_done_fails_with_what_to_change(
+    home: Home, make_plan: MakePlan, changes: dict[str, object], reason: str
+) -> None:
+    run = home.train(make_plan(**changes))
+    assert run.status == "failed"
+    assert reason in run.reason
+    assert "\n" not in run.reason
+    assert "Traceback" not in run.reason
+    assert home.of_type(run, "error")[0].message == run.reason
+    following = home.train(make_plan(epochs=1))
+    assert following.status == "completed"
+
+
+def test_defects_of_a_dataset_are_named_in_one_line(home: Home, make_plan: MakePlan, write_rows: WriteRows) -> None:
+    bad = {"messages": [{"role": "asistant", "content": "hello"}]}
+    path = write_rows([fact(1), bad, bad], "bad.jsonl")
+    run = home.train(make_plan(dataset_path=str(path)))
+    assert run.reason.startswith("The dataset has 2 defect(s): bad.jsonl:2: messages[0].role: 'asistant' is not one of")
+    assert run.reason.endswith("Mend the rows and start again.")
+
+
+def test_one_row_is_learned_but_never_promoted(home: Home, make_plan: MakePlan, write_rows: WriteRows) -> None:
+    run = home.train(make_plan(dataset_path=str(write_rows([fact(1)], "one.jsonl"))))
+    assert run.status == "completed"
+    assert run.summary.primary_best is None
+    assert run.adapter_id is not None
+    assert run.promotion.reason == "Not promoted: no row was held out, so nothing was measured."
+
+
+def test_runs_are_taken_oldest_first(home: Home, make_plan: MakePlan) -> None:
+    queued = [home.store.create("default", make_plan(epochs=1, seed=seed)).run_id for seed in (1, 2)]
+    assert train_next(home.place)
+    assert [home.store.get(run_id).status for run_id in queued] == ["completed", "queued"]
+    assert short(home.store.get(queued[0]).adapter_id)
