@@ -142,7 +142,7 @@ class _Crossing:
         route = self._scope.get("path_template") or "unmatched"
         self._context.measures.http_answer(route, self._status)
         method, path = self._scope["method"], self._scope["path"]
-        if self._status >= 400 or method != "GET":
+        if path not in ALWAYS_ANSWERED and (self._status >= 400 or method != "GET"):
             level = logging.ERROR if self._status >= 500 else logging.INFO
             facts = {
                 "method": method,

@@ -42,7 +42,7 @@ def sampling(request: ChatRequest, choice: int) -> Sampling:
         top_p=_or(request.top_p, plain.top_p),
         top_k=request.top_k or 0,
         min_p=request.min_p or 0.0,
-        seed=None if request.seed is None else request.seed + choice,
+        seed=None if request.seed is None else (request.seed + choice) % (1 << 63),
         frequency_penalty=request.frequency_penalty or 0.0,
         presence_penalty=request.presence_penalty or 0.0,
         repetition_penalty=_or(request.repetition_penalty, plain.repetition_penalty),

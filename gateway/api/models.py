@@ -11,6 +11,7 @@ from catalog import models
 from catalog.errors import NotFound
 from catalog.models import ModelRow
 from gateway import context, listing, routing
+from gateway.api.reading import ScopeName
 from gateway.context import Context
 from gateway.listing import Standing
 
@@ -51,18 +52,18 @@ async def get_model(request: Request[Any, Any, Any], model_id: str) -> dict[str,
 
 
 @get("/api/chat/models")
-async def list_chat_models(request: Request[Any, Any, Any], scope: str | None = None) -> dict[str, Any]:
+async def list_chat_models(request: Request[Any, Any, Any], in_scope: ScopeName = None) -> dict[str, Any]:
     here = context.of(request)
-    training = await asyncio.to_thread(here.training, scope)
+    training = await asyncio.to_thread(here.training, in_scope)
     standing = await asyncio.to_thread(standing_of, here)
     return {"models": listing.chat_models(standing, training)}
 
 
 @get("/api/models")
-async def list_rows(request: Request[Any, Any, Any], scope: str | None = None) -> dict[str, Any]:
+async def list_rows(request: Request[Any, Any, Any], in_scope: ScopeName = None) -> dict[str, Any]:
     """The catalog's rows with the head of their file."""
     head = models.model_file()
-    rows, standing = await _rows(request, scope)
+    rows, standing = await _rows(request, in_scope)
     return {
         "currency": head.currency,
         "last_updated": head.last_updated,
@@ -73,27 +74,29 @@ async def list_rows(request: Request[Any, Any, Any], scope: str | None = None) -
 
 @get("/api/models/by-type/{component:str}")
 async def list_rows_by_type(
-    request: Request[Any, Any, Any], component: str, scope: str | None = None
+    request: Request[Any, Any, Any], component: str, in_scope: ScopeName = None
 ) -> dict[str, Any]:
-    rows, standing = await _rows(request, scope)
+    rows, standing = await _rows(request, in_scope)
     return {"models": listing.catalog_rows(listing.of_type(rows, component), standing)}
 
 
 @get("/api/models/providers")
-async def list_providers(request: Request[Any, Any, Any], scope: str | None = None) -> dict[str, Any]:
-    rows, _ = await _rows(request, scope)
+async def list_providers(request: Request[Any, Any, Any], in_scope: ScopeName = None) -> dict[str, Any]:
+    rows, _ = await _rows(request, in_scope)
     return {"providers": sorted({row.provider for row in rows})}
 
 
 @get("/api/models/providers/{name:str}")
-async def list_rows_by_provider(request: Request[Any, Any, Any], name: str, scope: str | None = None) -> dict[str, Any]:
-    rows, standing = await _rows(request, scope)
+async def list_rows_by_provider(
+    request: Request[Any, Any, Any], name: str, in_scope: ScopeName = None
+) -> dict[str, Any]:
+    rows, standing = await _rows(request, in_scope)
     return {"models": listing.catalog_rows(listing.of_provider(rows, name), standing)}
 
 
-async def _rows(request: Request[Any, Any, Any], scope: str | None) -> tuple[list[ModelRow], Standing]:
+async def _rows(request: Request[Any, Any, Any], in_scope: str | None) -> tuple[list[ModelRow], Standing]:
     here = context.of(request)
-    training = await asyncio.to_thread(here.training, scope)
+    training = await asyncio.to_thread(here.training, in_scope)
     return models.rows(training), await asyncio.to_thread(standing_of, here)
 
 

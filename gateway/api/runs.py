@@ -17,6 +17,7 @@ from catalog.plan import Profile, RunRequest
 from catalog.runs import CancelRequested, Run
 from gateway import context, run_stream, training
 from gateway.api import reading
+from gateway.api.reading import ScopeName
 from gateway.context import Context
 from gateway.training import DiffRequest, RollbackRequest
 
@@ -28,7 +29,7 @@ Limit = Annotated[int, Parameter(ge=1, le=MAX_LISTED)]
 @get("/api/agent/train/profile")
 async def profile(
     request: Request[Any, Any, Any],
-    scope: str | None = None,
+    in_scope: ScopeName = None,
     dataset_path: str | None = None,
     base: str | None = None,
 ) -> dict[str, Any]:
@@ -36,16 +37,16 @@ async def profile(
     here = context.of(request)
 
     def recommend() -> Profile:
-        settings = here.settings_of(scope)
+        settings = here.settings_of(in_scope)
         return training.recommend(training.dataset_path(dataset_path, settings, here.home), base, settings)
 
     return (await asyncio.to_thread(recommend)).model_dump(mode="json")
 
 
 @get("/api/agent/train/runs")
-async def list_runs(request: Request[Any, Any, Any], scope: str | None = None, limit: Limit = 100) -> dict[str, Any]:
+async def list_runs(request: Request[Any, Any, Any], in_scope: ScopeName = None, limit: Limit = 100) -> dict[str, Any]:
     """Newest first."""
-    runs = await asyncio.to_thread(context.of(request).runs.list, scope, limit)
+    runs = await asyncio.to_thread(context.of(request).runs.list, in_scope, limit)
     return {"runs": [run.model_dump(mode="json") for run in runs]}
 
 

@@ -150,7 +150,7 @@ class ChatRequest(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True)
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     response_format: dict[str, Any] | None = None
     safety_identifier: str | None = None
-    seed: Annotated[int, Meta(ge=-(1 << 63), lt=1 << 63)] | None = None
+    seed: Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)] | None = None
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
     stop: (
         Annotated[str, Meta(min_length=1, max_length=1024)]
