@@ -39,15 +39,23 @@ def read_machine(settings: Settings) -> Machine:
     except Unavailable as error:
         base = f"none: {error}"
     return Machine(
-        device=f"{here.name} ({here.kind}), {here.memory_bytes / 2**30:.0f} GiB",
+        device=f"{here.kind}: {here.name}, {here.memory_bytes / 2**30:.0f} GiB",
         base=base,
         blas=f"{found.name}. {found.hint}".rstrip(" ."),
     )
 
 
-def lines(machine: Machine, home: Path, gateway_url: str, trainer_url: str, answering: Mapping[str, bool]) -> list[str]:
-    """The banner. URLs without a path."""
+def lines(
+    machine: Machine,
+    home: Path,
+    gateway_url: str,
+    trainer_url: str,
+    ready: Mapping[str, object],
+    answering: Mapping[str, bool],
+) -> list[str]:
+    """The banner: `ready` is what /readyz said, `answering` which neighbours do; URLs without a path."""
     rows = [
+        ("answers", f"{ready.get('answers', 'somebody')}: {ready.get('reason', 'no reason given')}"),
         ("device", machine.device),
         ("base", machine.base),
         ("BLAS", machine.blas),

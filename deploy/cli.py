@@ -13,7 +13,6 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,28 +95,32 @@ def _up(invocation: Invocation) -> int:
 
 
 def _gateway(invocation: Invocation) -> int:
+    _settle(invocation)
     from gateway.main import serve
 
-    return _serve(partial(serve, environ=invocation.environ), invocation)
+    return serve(invocation.loaded.settings, invocation.home, invocation.environ)
 
 
 def _trainer(invocation: Invocation) -> int:
+    _settle(invocation)
     from trainer.main import run
 
-    return _serve(run, invocation)
+    return run(invocation.loaded.settings, invocation.home)
 
 
-def _serve(entry: Callable[..., int], invocation: Invocation) -> int:
+def _settle(invocation: Invocation) -> None:
+    """What both processes want before anything heavy is imported."""
     if invocation.as_child:
         from deploy import lifeline
 
         lifeline.watch()
+    # Without PyTorch, transformers says that "models won't be available"; ours are MLX's, it only makes our tokens.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     try:
         invocation.home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        line = f"the home folder {invocation.home} cannot be made: {error.strerror}. Choose another with --home."
-        return _fail(line, os.EX_CONFIG)
-    return entry(invocation.loaded.settings, invocation.home)
+        line = f"The home folder {invocation.home} cannot be made: {error.strerror}."
+        raise InvalidRequest(line, hint="Choose another with --home.") from error
 
 
 def _doctor(invocation: Invocation) -> int:

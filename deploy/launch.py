@@ -7,6 +7,7 @@ answer over HTTP. `tests/deploy/test_launch.py` proves the lines.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -21,7 +22,8 @@ from deploy.child import ChildSpec, printable
 from deploy.supervisor import Stop, supervise
 
 LOCK_FILE = Path("data/up.lock")
-POLL_S = 0.2
+FIRST_POLL_S = 0.2
+LONGEST_POLL_S = 2.0
 PATIENCE_S = 15.0
 EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 BASE_KEY = "training.ragweld_agent_base_model"
@@ -138,25 +140,36 @@ def settled(address: Address) -> Address:
 
 async def _announce(house: House, say: Callable[[str], None], stop: Stop) -> None:
     machine = await asyncio.to_thread(banner.read_machine, house.loaded.settings)
-    if await _is_ready(house.gateway, stop, say):
+    ready = await _readiness(house.gateway, stop, say)
+    if ready is not None:
         answering = await neighbours.answering()
-        for line in banner.lines(machine, house.home, house.gateway.url, house.trainer.url, answering):
+        for line in banner.lines(machine, house.home, house.gateway.url, house.trainer.url, ready, answering):
             say(line)
 
 
-async def _is_ready(gateway: Address, stop: Stop, say: Callable[[str], None]) -> bool:
-    """Wait until the gateway says so; False when the end was asked for first."""
+async def _readiness(gateway: Address, stop: Stop, say: Callable[[str], None]) -> dict[str, object] | None:
+    """What /readyz says once somebody can answer; None when the end was asked for first."""
     clock = asyncio.get_running_loop().time
     next_word_s = clock() + PATIENCE_S
+    poll_s = FIRST_POLL_S
     while not stop.asked.is_set():
         answer = await probe.get(gateway.reachable_host, gateway.port, "/readyz")
         if answer is not None and answer.status == 200:
-            return True
+            return _fields(answer.body)
         if clock() > next_word_s:
             next_word_s += PATIENCE_S
             say(f"ragweld: not ready yet; {_last_word(answer)}")
-        await stop.sleep(POLL_S)
-    return False
+        await stop.sleep(poll_s)
+        poll_s = min(LONGEST_POLL_S, 1.5 * poll_s)
+    return None
+
+
+def _fields(body: bytes) -> dict[str, object]:
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _last_word(answer: probe.Answer | None) -> str:

@@ -140,10 +140,11 @@ MACHINE = banner.Machine("CPU (cpu), 24 GiB", "ragweld-nano: it is built in", "O
 
 
 def test_the_banner_says_what_was_chosen_and_where_things_are(tmp_path: Path) -> None:
-    lines = banner.lines(
-        MACHINE, tmp_path, "http://127.0.0.1:9000", "http://127.0.0.1:9001", {"Prometheus": True, "Grafana": False}
-    )
+    ready = {"status": "ready", "answers": "near", "reason": "no weights here"}
+    neighbours = {"Prometheus": True, "Grafana": False}
+    lines = banner.lines(MACHINE, tmp_path, "http://127.0.0.1:9000", "http://127.0.0.1:9001", ready, neighbours)
     shown = "\n".join(lines)
+    assert "near: no weights here" in shown
     for expected in (MACHINE.device, MACHINE.base, MACHINE.blas, str(tmp_path), "http://127.0.0.1:9000/v1"):
         assert expected in shown
     assert "expected at http://127.0.0.1:9090: answers" in shown
