@@ -13,11 +13,11 @@ import numpy as np
 
 from catalog import datasets
 from catalog.adapters import AdapterConfig
-from catalog.base import device, locate
+from catalog.base import blas, device, locate
 from catalog.base.load import Base, load
 from catalog.base.lora import LinearShape, LoraSettings, add_lora, linear_shapes
 from catalog.errors import Unavailable
-from catalog.plan import Plan
+from catalog.plan import SMALL_BASE_PARAMETERS, Plan
 from trainer import batches, rows, schedule
 from trainer.batches import StepRows
 from trainer.evaluate import Exam, exam
@@ -81,6 +81,8 @@ def prepare(plan: Plan, home: Path) -> Lesson:
     if not choice.is_wanted:
         raise Unavailable(f"{plan.base} cannot be trained: {choice.reason}.")
     base = load(choice.base, choice.folder)
+    if base.parameters < SMALL_BASE_PARAMETERS:
+        blas.limit_threads(1)
     material = rows.prepare(base.tokenizer, dataset, seed=plan.seed, max_length=min(plan.max_length, base.context))
     shapes = linear_shapes(base.model)
     parts = scorer(base.model)
