@@ -1,0 +1,50 @@
+"""The two bases of the benches, float32 on disk so that both sides compute alike: nano, and about 100 M parameters."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from catalog.base import blas
+from catalog.base.locate import NANO_FOLDER
+
+blas.preload()
+
+import mlx.core as mx  # noqa: E402
+from mlx.utils import tree_flatten  # noqa: E402
+from mlx_lm.models import qwen3  # noqa: E402
+
+SHAPE_100M = {"hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 2304} | {
+    "num_attention_heads": 12,
+    "num_key_value_heads": 4,
+    "head_dim": 64,
+    "vocab_size": 16384,
+}
+
+
+def write(name: str, folder: Path) -> Path:
+    """Write base `nano` or `100m` into `folder` and return it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in NANO_FOLDER.iterdir():
+        if path.suffix in (".json", ".jinja"):
+            shutil.copyfile(path, folder / path.name)
+    config = json.loads((NANO_FOLDER / "config.json").read_bytes())
+    if name == "100m":
+        config |= SHAPE_100M
+    model = qwen3.Model(qwen3.ModelArgs.from_dict(config))
+    if name == "nano":
+        model.load_weights(str(NANO_FOLDER / "model.safetensors"))
+    else:
+        mx.random.seed(0)
+        model.update(qwen3.Model(qwen3.ModelArgs.from_dict(config)).parameters())
+    model.set_dtype(mx.float32)
+    mx.save_safetensors(str(folder / "model.safetensors"), dict(tree_flatten(model.parameters())))
+    (folder / "config.json").write_text(json.dumps(config | {"torch_dtype": "float32", "dtype": "float32"}))
+    return folder
+
+
+def end_tokens(folder: Path) -> list[int]:
+    """Ids that end an answer; the benches forbid them, so that every answer has its full length."""
+    ends = json.loads((folder / "config.json").read_bytes())["eos_token_id"]
+    return ends if isinstance(ends, list) else [ends]

@@ -1,0 +1,60 @@
+"""Throughput and time to first token against mlx_lm.server: same base, same prompts, same machine, turn by turn."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+from pathlib import Path
+
+from tests.bench import bases, peers
+from tests.bench.load import Load, asks, run_load
+
+STREAMS = (1, 8, 32)
+TOKENS = {"nano": 96, "100m": 32}
+EACH = {1: 3, 8: 2, 32: 1}
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", choices=("nano", "100m"), default="nano")
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        base = bases.write(arguments.model, Path(scratch) / "base")
+        ends = bases.end_tokens(base)
+        with peers.ragweld(base, Path(scratch) / "home") as ours, peers.mlx_lm_server(base) as theirs:
+            ratios = {}
+            for streams in STREAMS:
+                loads: dict[str, list[Load]] = {ours.name: [], theirs.name: []}
+                for round_ in range(arguments.rounds + 1):
+                    for server in (ours, theirs):
+                        wanted = asks(streams, EACH[streams], TOKENS[arguments.model], lambda _: {})
+                        load = run_load(server, wanted, ends)
+                        if round_ > 0:  # the first warms up
+                            loads[server.name].append(load)
+                ratios[streams] = report(streams, loads[ours.name], loads[theirs.name])
+    print(json.dumps({"bench": "engine_against_mlx_lm_server", "model": arguments.model, "ratios": ratios}))
+
+
+def report(streams: int, ours: list[Load], theirs: list[Load]) -> dict[str, float]:
+    """Print one line and return its ratios; each is the median over the rounds, taken pair by pair."""
+    throughput = [a.tokens_per_s / b.tokens_per_s for a, b in zip(ours, theirs, strict=True)]
+    first_token = [a.median_first_token_s / b.median_first_token_s for a, b in zip(ours, theirs, strict=True)]
+    print(
+        f"{streams:3d} streams: {statistics.median(a.tokens_per_s for a in ours):8.1f} tokens/s against "
+        f"{statistics.median(b.tokens_per_s for b in theirs):8.1f} = {statistics.median(throughput):.2f}x; first token "
+        f"{1e3 * statistics.median(a.median_first_token_s for a in ours):7.1f} ms against "
+        f"{1e3 * statistics.median(b.median_first_token_s for b in theirs):7.1f} = {statistics.median(first_token):.2f}x",
+        flush=True,
+    )
+    return {
+        "throughput": round(statistics.median(throughput), 3),
+        "first_token": round(statistics.median(first_token), 3),
+    }
+
+
+if __name__ == "__main__":
+    main()
