@@ -113,7 +113,7 @@ def _settle(invocation: Invocation) -> None:
     if invocation.as_child:
         from deploy import lifeline
 
-        lifeline.watch()
+        lifeline.watch(invocation.loaded.settings.gateway.shutdown_grace_s + lifeline.SPARE_S)
     # Without PyTorch, transformers says that "models won't be available"; ours are MLX's, it only makes our tokens.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     try:

@@ -19,6 +19,7 @@ from catalog.files import Claim
 from catalog.settings import Loaded
 from deploy import banner, neighbours, ports, probe
 from deploy.child import ChildSpec, printable
+from deploy.lifeline import SPARE_S
 from deploy.supervisor import Stop, supervise
 
 LOCK_FILE = Path("data/up.lock")
@@ -94,10 +95,11 @@ def up(
     if not isinstance(claim, Claim):
         say(f"ragweld: {obstacle or claim}")
         return os.EX_CONFIG
+    grace_s = house.loaded.settings.gateway.shutdown_grace_s + SPARE_S
     house = replace(house, gateway=settled(house.gateway), trainer=settled(house.trainer))
     say(f"ragweld: starting on {house.home} ...")
     try:
-        return asyncio.run(supervise(children(house), say, partial(_announce, house, say)))
+        return asyncio.run(supervise(children(house), say, partial(_announce, house, say), grace_s=grace_s))
     finally:
         claim.release()
 

@@ -12,16 +12,16 @@ import signal
 import threading
 import time
 
-GRACE_S = 35.0
-"""A little more than the gateway lets open streams go on."""
+SPARE_S = 5.0
+"""What a process has to close its files, beyond the grace that it gives to open streams."""
 
 
-def watch(descriptor: int = 0, grace_s: float = GRACE_S) -> None:
-    """Stop this process when the other end of `descriptor` is closed. Returns at once."""
-    threading.Thread(target=_stop_at_end, args=(descriptor, grace_s), name="lifeline", daemon=True).start()
+def watch(grace_s: float, descriptor: int = 0) -> None:
+    """Stop this process when the other end of `descriptor` is closed, within `grace_s`. Returns at once."""
+    threading.Thread(target=_stop_at_end, args=(grace_s, descriptor), name="lifeline", daemon=True).start()
 
 
-def _stop_at_end(descriptor: int, grace_s: float) -> None:
+def _stop_at_end(grace_s: float, descriptor: int) -> None:
     while os.read(descriptor, 4096):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

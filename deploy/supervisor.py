@@ -18,9 +18,6 @@ from dataclasses import dataclass, field
 from deploy.child import Child, ChildSpec
 from deploy.restarts import GiveUp, Life, Restart, next_restart
 
-GRACE_S = 30.0
-"""How long a child may take to finish what it does."""
-
 
 @dataclass(slots=True)
 class Stop:
@@ -49,11 +46,14 @@ async def supervise(
     say: Callable[[str], None],
     announce: Callable[[Stop], Coroutine[None, None, None]],
     *,
+    grace_s: float,
     decide: Callable[[Sequence[Life]], Restart | GiveUp] = next_restart,
-    grace_s: float = GRACE_S,
     clock: Callable[[], float] = time.monotonic,
 ) -> int:
-    """Run `specs` until a signal, `announce` beside them; returns the exit code of the whole."""
+    """Run `specs` until a signal, `announce` beside them; returns the exit code of the whole.
+
+    At the end each child has `grace_s` to finish what it does.
+    """
     stop = Stop()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

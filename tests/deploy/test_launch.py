@@ -111,7 +111,7 @@ GATEWAY = """
             self.send_response(503 if Ready.asked < 3 else 200)
             self.end_headers()
         def log_message(self, *_): pass
-    lifeline.watch()
+    lifeline.watch(grace_s=5)
     HTTPServer(("127.0.0.1", int(sys.argv[1])), Ready).serve_forever()
 """
 

@@ -166,7 +166,7 @@ SUPERVISOR = """
     async def nothing(_): pass
     def say(line): print(line, flush=True)
     specs = [ChildSpec(name, (sys.executable, "-c", CHILD)) for name in ("gateway", "trainer")]
-    asyncio.run(supervise(specs, say, nothing))
+    asyncio.run(supervise(specs, say, nothing, grace_s=30))
 """
 
 
