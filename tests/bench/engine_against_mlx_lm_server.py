@@ -43,11 +43,11 @@ def report(streams: int, ours: list[Load], theirs: list[Load]) -> dict[str, floa
     """Print one line and return its ratios; each is the median over the rounds, taken pair by pair."""
     throughput = [a.tokens_per_s / b.tokens_per_s for a, b in zip(ours, theirs, strict=True)]
     first_token = [a.median_first_token_s / b.median_first_token_s for a, b in zip(ours, theirs, strict=True)]
+    rates = [statistics.median(load.tokens_per_s for load in loads) for loads in (ours, theirs)]
+    waits_ms = [1e3 * statistics.median(load.median_first_token_s for load in loads) for loads in (ours, theirs)]
     print(
-        f"{streams:3d} streams: {statistics.median(a.tokens_per_s for a in ours):8.1f} tokens/s against "
-        f"{statistics.median(b.tokens_per_s for b in theirs):8.1f} = {statistics.median(throughput):.2f}x; first token "
-        f"{1e3 * statistics.median(a.median_first_token_s for a in ours):7.1f} ms against "
-        f"{1e3 * statistics.median(b.median_first_token_s for b in theirs):7.1f} = {statistics.median(first_token):.2f}x",
+        f"{streams:3d} streams: {rates[0]:8.1f} tokens/s against {rates[1]:8.1f} = {statistics.median(throughput):.2f}x; "
+        f"first token {waits_ms[0]:7.1f} ms against {waits_ms[1]:7.1f} = {statistics.median(first_token):.2f}x",
         flush=True,
     )
     return {
