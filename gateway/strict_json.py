@@ -64,7 +64,7 @@ def _refuse_constant(name: str) -> NoReturn:
 def _is_deeper_than(value: Any, limit: int) -> bool:
     """Whether containers nest deeper than `limit`; level by level, without recursion."""
     level = [value]
-    for _ in range(limit + 1):
+    for _ in range(limit):
         level = [inner for outer in level for inner in _inside(outer)]
         if not level:
             return False

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from litestar import Request, get
+from litestar.params import FromPath
 
 from catalog import models
 from catalog.errors import NotFound
@@ -36,7 +37,7 @@ async def list_models(request: Request[Any, Any, Any]) -> dict[str, Any]:
 
 
 @get("/v1/models/{model_id:path}")
-async def get_model(request: Request[Any, Any, Any], model_id: str) -> dict[str, Any]:
+async def get_model(request: Request[Any, Any, Any], model_id: FromPath[str]) -> dict[str, Any]:
     """One id of the list."""
     wanted = model_id.removeprefix("/")
     standing = await asyncio.to_thread(standing_of, context.of(request))
@@ -74,7 +75,7 @@ async def list_rows(request: Request[Any, Any, Any], in_scope: ScopeName = None)
 
 @get("/api/models/by-type/{component:str}")
 async def list_rows_by_type(
-    request: Request[Any, Any, Any], component: str, in_scope: ScopeName = None
+    request: Request[Any, Any, Any], component: FromPath[str], in_scope: ScopeName = None
 ) -> dict[str, Any]:
     rows, standing = await _rows(request, in_scope)
     return {"models": listing.catalog_rows(listing.of_type(rows, component), standing)}
@@ -88,7 +89,7 @@ async def list_providers(request: Request[Any, Any, Any], in_scope: ScopeName = 
 
 @get("/api/models/providers/{name:str}")
 async def list_rows_by_provider(
-    request: Request[Any, Any, Any], name: str, in_scope: ScopeName = None
+    request: Request[Any, Any, Any], name: FromPath[str], in_scope: ScopeName = None
 ) -> dict[str, Any]:
     rows, standing = await _rows(request, in_scope)
     return {"models": listing.catalog_rows(listing.of_provider(rows, name), standing)}

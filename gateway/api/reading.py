@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any, TypeVar
 
 from litestar import Request
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from pydantic import BaseModel, ValidationError
 
 from gateway import errors, strict_json
 
 T = TypeVar("T", bound=BaseModel)
 
-ScopeName = Annotated[str | None, Parameter(query="scope", max_length=128)]
+ScopeName = Annotated[str | None, QueryParameter(name="scope", max_length=128)]
 """`?scope=`; a parameter called `scope` would be ASGI's own."""
 
 SCOPE_NAMES = ("corpus_id", "repo_id")

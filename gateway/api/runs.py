@@ -6,7 +6,7 @@ import asyncio
 from typing import Annotated, Any
 
 from litestar import Request, get, post
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from catalog import events
@@ -23,15 +23,15 @@ from gateway.training import DiffRequest, RollbackRequest
 
 MAX_LISTED = 10_000
 
-Limit = Annotated[int, Parameter(ge=1, le=MAX_LISTED)]
+Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LISTED)]
 
 
 @get("/api/agent/train/profile")
 async def profile(
     request: Request[Any, Any, Any],
     in_scope: ScopeName = None,
-    dataset_path: str | None = None,
-    base: str | None = None,
+    dataset_path: FromQuery[str | None] = None,
+    base: FromQuery[str | None] = None,
 ) -> dict[str, Any]:
     """Recommended settings for this dataset, base and machine."""
     here = context.of(request)
@@ -64,13 +64,13 @@ async def start(request: Request[Any, Any, Any]) -> dict[str, Any]:
 
 
 @get("/api/agent/train/run/{run_id:str}")
-async def get_run(request: Request[Any, Any, Any], run_id: str) -> dict[str, Any]:
+async def get_run(request: Request[Any, Any, Any], run_id: FromPath[str]) -> dict[str, Any]:
     run = await asyncio.to_thread(context.of(request).runs.get, run_id)
     return run.model_dump(mode="json")
 
 
 @get("/api/agent/train/run/{run_id:str}/metrics")
-async def get_metrics(request: Request[Any, Any, Any], run_id: str, limit: Limit = 1000) -> dict[str, Any]:
+async def get_metrics(request: Request[Any, Any, Any], run_id: FromPath[str], limit: Limit = 1000) -> dict[str, Any]:
     """The latest events, oldest first."""
     runs = context.of(request).runs
 
@@ -83,7 +83,7 @@ async def get_metrics(request: Request[Any, Any, Any], run_id: str, limit: Limit
 
 
 @get("/api/agent/train/run/{run_id:str}/stream")
-async def stream_run(request: Request[Any, Any, Any], run_id: str) -> ASGIApp:
+async def stream_run(request: Request[Any, Any, Any], run_id: FromPath[str]) -> ASGIApp:
     """The run's events, from `Last-Event-ID` on."""
     here = context.of(request)
     last_event_id = request.headers.get("last-event-id")
@@ -106,7 +106,7 @@ async def _no_content(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @post("/api/agent/train/run/{run_id:str}/cancel", status_code=200)
-async def cancel(request: Request[Any, Any, Any], run_id: str) -> dict[str, Any]:
+async def cancel(request: Request[Any, Any, Any], run_id: FromPath[str]) -> dict[str, Any]:
     """Ask a run to end; 409 when it has ended otherwise."""
     runs = context.of(request).runs
 
@@ -119,7 +119,7 @@ async def cancel(request: Request[Any, Any, Any], run_id: str) -> dict[str, Any]
 
 
 @post("/api/agent/train/run/{run_id:str}/promote", status_code=200)
-async def promote(request: Request[Any, Any, Any], run_id: str) -> dict[str, Any]:
+async def promote(request: Request[Any, Any, Any], run_id: FromPath[str]) -> dict[str, Any]:
     """Check a completed run's adapter against its base, then make it active."""
     here = context.of(request)
     wanted = await asyncio.to_thread(training.candidate, run_id, here.runs, here.adapters)
@@ -135,7 +135,7 @@ async def promote(request: Request[Any, Any, Any], run_id: str) -> dict[str, Any
 
 
 @post("/api/agent/train/run/{run_id:str}/diff", status_code=200)
-async def diff(request: Request[Any, Any, Any], run_id: str) -> dict[str, Any]:
+async def diff(request: Request[Any, Any, Any], run_id: FromPath[str]) -> dict[str, Any]:
     """Compare two runs; the one in the path is the current one unless the body says otherwise."""
     wanted = await reading.body_of(request, DiffRequest)
     return await asyncio.to_thread(training.diff, wanted, context.of(request).runs)
