@@ -1,7 +1,7 @@
 """The steps of one run, from the first to the last or to where it is halted: learn, look, measure, keep the best.
 
 Knows nothing of files: it tells the reporter, asks the watch, and returns what the run has come to.
-`tests/trainer/test_course.py`.
+`tests/trainer/test_run.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Everything that a run needs before its first step, made from its plan: base with LoRA, rows, batches, learner.
 
-What was chosen and why is returned in words, so that the run can say it. `tests/trainer/test_lesson.py`.
+What was chosen and why is returned in words, so that the run can say it. `tests/trainer/test_run.py`.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from catalog import files
 from catalog.adapters import AdapterStore
 from catalog.errors import Conflict, InvalidDataset, RagweldError
 from catalog.runs import RUNS_FOLDER, Decided, Ended, Run, RunStore
-from catalog.settings import Settings
+from catalog.settings import Settings, overlay
 from trainer.exporter import serve
 from trainer.run import Finish, Workplace, train
 
@@ -38,7 +38,7 @@ def run(settings: Settings, home: Path) -> int:
         raise Conflict(f"Another trainer already works in {home}.", hint="One is enough: it takes runs in order.")
     place = Workplace(
         home=home,
-        mirror=home / settings.training.ragweld_agent_model_path,
+        mirror=lambda scope: home / overlay(settings, home, scope).training.ragweld_agent_model_path,
         store=RunStore(home),
         adapters=AdapterStore(home),
     )

@@ -2,7 +2,7 @@
 
 The candidate is read back from its files through the same checks as serving, so what is promoted is what was
 measured; the alias moves only from the adapter that the candidate was compared with.
-`tests/trainer/test_promote.py`.
+`tests/trainer/test_run.py`.
 """
 
 from __future__ import annotations

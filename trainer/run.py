@@ -16,6 +16,7 @@ from mlx_lm.tuner.utils import remove_lora_layers
 
 from catalog.adapters import AdapterStore, short
 from catalog.base import device
+from catalog.errors import RagweldError
 from catalog.ids import AdapterId
 from catalog.runs import Ended, Promotion, Run, RunStore, stamp
 from trainer import artifacts, course, lesson, promote
@@ -30,10 +31,10 @@ from trainer.watch import Watch
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """What a trainer works with. `mirror` is the folder, known to users, that holds a copy of the promoted adapter."""
+    """What a trainer works with. `mirror` names, for a scope, the folder where users find the promoted adapter."""
 
     home: Path
-    mirror: Path
+    mirror: Callable[[str], Path]
     store: RunStore
     adapters: AdapterStore
     board: Board = field(default_factory=Board)
@@ -117,9 +118,9 @@ def _announce(run: Run, place: Workplace, verdict: Verdict, adapter_id: AdapterI
     place.board.decide(verdict.promote)
     if verdict.promote:
         try:
-            place.adapters.mirror(adapter_id, place.mirror)
-        except OSError as error:
-            reporter.say(f"The adapter is active, but its copy in {place.mirror.name} was not made: {error.strerror}.")
+            place.adapters.mirror(adapter_id, place.mirror(run.scope))
+        except (OSError, RagweldError) as error:
+            reporter.say(f"The adapter is active, but the copy for its users was not made: {error}")
     return Promotion(
         promoted=verdict.promote,
         adapter_id=adapter_id,

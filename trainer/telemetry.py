@@ -1,7 +1,7 @@
 """Tells everybody how a run goes: `metrics.jsonl` line by line, /metrics snapshot by snapshot, the log in words.
 
 Everything told was measured. Points of the path are held back by `trainer.projection` until their plane is frozen, and
-then written in order; progress and /metrics do not wait. `tests/trainer/test_telemetry.py`.
+then written in order; progress and /metrics do not wait. `tests/trainer/test_run.py`.
 """
 
 from __future__ import annotations

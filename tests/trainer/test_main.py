@@ -95,6 +95,7 @@ def scraped(trainer: Trainer) -> set[str]:
         return {sample.name for family in families for sample in family.samples}
 
 
+@pytest.mark.slow
 def test_a_process_trains_is_scraped_and_stops_cleanly(
     home: Path, start: Callable[[], Trainer], make_plan: MakePlan, base_folder: Path
 ) -> None:
@@ -112,6 +113,7 @@ def test_a_process_trains_is_scraped_and_stops_cleanly(
     assert read_adapter(store.model_folder(done.run_id), shapes).adapter_id == done.adapter_id
 
 
+@pytest.mark.slow
 def test_a_killed_trainer_leaves_an_interrupted_run_and_no_half_artifact(
     home: Path, start: Callable[[], Trainer], make_plan: MakePlan
 ) -> None:
@@ -130,6 +132,7 @@ def test_a_killed_trainer_leaves_an_interrupted_run_and_no_half_artifact(
     assert store.get(following.run_id).status == "completed"
 
 
+@pytest.mark.slow
 def test_cancel_and_stop_end_a_run_within_seconds(
     home: Path, start: Callable[[], Trainer], make_plan: MakePlan
 ) -> None:

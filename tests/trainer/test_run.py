@@ -35,7 +35,10 @@ class Home:
 
     def __init__(self, folder: Path) -> None:
         self.place = Workplace(
-            home=folder, mirror=folder / "models/agent", store=RunStore(folder), adapters=AdapterStore(folder)
+            home=folder,
+            mirror=lambda scope: folder / "models" / scope,
+            store=RunStore(folder),
+            adapters=AdapterStore(folder),
         )
         self.store = self.place.store
         self.adapters = self.place.adapters
@@ -113,7 +116,7 @@ def test_a_run_learns_measures_keeps_and_promotes(home: Home, make_plan: MakePla
     assert run.promotion.base_loss == measured[0].metrics["eval_loss"] == run.promotion.active_loss
     assert home.adapters.active(BaseId(plan.base)) == run.adapter_id
     assert home.adapters.resolve(BaseId(plan.base), run.run_id) == run.adapter_id
-    assert (home.place.mirror / WEIGHTS_FILE).read_bytes() == home.weights(run)
+    assert (home.place.home / "models/default" / WEIGHTS_FILE).read_bytes() == home.weights(run)
 
     kinds = [event.type for event in home.events(run)]
     assert kinds[-2:] == ["complete", "state"]
