@@ -21,7 +21,7 @@ MAX_CHOICES = 8
 MAX_TOKENS = 1 << 20
 MAX_MESSAGES = 8192
 
-_PATH_IN_MESSAGE = re.compile(r" - at `\$\.?(.*)`$")
+_PATH_IN_MESSAGE = re.compile(r" - at (?:`key` in )?`\$\.?(.*)`$")
 _UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
 
 Name = Annotated[str, Meta(max_length=256)]
