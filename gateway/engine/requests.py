@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from catalog.ids import AdapterId, BaseId
-from gateway.engine.grammar import Grammar
+
+if TYPE_CHECKING:  # a gateway without an engine loads neither MLX nor llguidance
+    from gateway.engine.grammar import Grammar
 
 FinishReason = Literal["stop", "length"]
 
