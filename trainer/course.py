@@ -82,10 +82,12 @@ class Course:
 def run(lesson: Lesson, reporter: Reporter, look: Callable[[], None], clock: Callable[[], float]) -> Course:
     """Take every step of the lesson. Ends early, with `halted` set, when `look` raises Halted or the run diverges."""
     course = Course()
+    mx.reset_peak_memory()
     try:
         _run(lesson, course, reporter, look, clock)
     except Halted as halt:
         course.halted = halt
+    mx.clear_cache()
     reporter.release()
     return course
 

@@ -96,4 +96,3 @@ def _not_training(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.train(was_training)
-        mx.clear_cache()

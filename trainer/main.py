@@ -27,6 +27,7 @@ log = logging.getLogger("trainer")
 
 DEVICE_LOCK = RUNS_FOLDER / ".device.lock"
 LONGEST_REASON = 500
+QUEUE_RETRY_S = 10.0
 
 
 def run(settings: Settings, home: Path) -> int:
@@ -46,15 +47,25 @@ def run(settings: Settings, home: Path) -> int:
         server = serve(place.board, settings.trainer.metrics_host, settings.trainer.metrics_port)
         _stop_on_signals(place)
         log.info("trainer ready: metrics on http://%s:%d/metrics", settings.trainer.metrics_host, server.port)
-        _tidy(place.store)
-        while not place.stop.is_set():
-            if not train_next(place):
-                place.stop.wait(settings.trainer.poll_interval_s)
+        work(place, settings.trainer.poll_interval_s)
         server.close()
     finally:
         claim.release()
     log.info("trainer stopped")
     return 0
+
+
+def work(place: Workplace, poll_interval_s: float) -> None:
+    """Take runs until told to stop; a queue that cannot be read or written is tried again later."""
+    while not place.stop.is_set():
+        try:
+            _tidy(place.store)
+            while not place.stop.is_set():
+                if not train_next(place):
+                    place.stop.wait(poll_interval_s)
+        except (OSError, ValueError, RagweldError) as error:
+            log.error("the queue in %s cannot be used: %s", place.store.root, error)
+            place.stop.wait(QUEUE_RETRY_S)
 
 
 def train_next(place: Workplace) -> bool:

@@ -62,6 +62,8 @@ def train(run: Run, place: Workplace) -> Finish:
     done = course.run(prepared, reporter, watch.look, place.clock)
     adapter_id = _keep(run, place, prepared, done, reporter)
     if done.halted is not None:
+        if done.halted.status == "diverged":
+            place.store.append(run.run_id, "error", step=done.steps_done, message=done.halted.reason)
         return Finish(Ended(done.halted.status, done.halted.reason, done.summary(), adapter_id))
 
     promotion = None

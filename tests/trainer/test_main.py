@@ -23,8 +23,9 @@ from catalog.ids import BaseId
 from catalog.runs import CancelRequested, RunStore
 from catalog.settings import Settings, TrainerSettings
 from tests.trainer.conftest import MakePlan
-from trainer.main import DEVICE_LOCK, explain, run
+from trainer.main import DEVICE_LOCK, explain, run, work
 from trainer.metrics import TRAINER_METRICS
+from trainer.run import Workplace
 
 DEADLINE_S = 90.0
 PROGRAM = """
@@ -153,6 +154,26 @@ def test_a_second_trainer_says_so_and_does_not_start(home: Path) -> None:
     with pytest.raises(Conflict, match="Another trainer already works"):
         run(Settings(trainer=TrainerSettings(metrics_port=0)), home)
     claim.release()
+
+
+def test_a_queue_that_cannot_be_read_is_tried_again(
+    home: Path, make_plan: MakePlan, caplog: pytest.LogCaptureFixture
+) -> None:
+    class OneWait(threading.Event):
+        """Told to stop while it waits."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.set()
+            return True
+
+    store = RunStore(home)
+    torn = store.create("default", make_plan())
+    (store.folder(torn.run_id) / "run.json").write_bytes(b"{")
+    place = Workplace(
+        home=home, mirror=lambda scope: home / scope, store=store, adapters=AdapterStore(home), stop=OneWait()
+    )
+    work(place, poll_interval_s=0.05)
+    assert "cannot be used" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -245,6 +245,7 @@ def test_a_run_whose_numbers_break_ends_diverged(home: Home, make_plan: MakePlan
     run = home.train(make_plan(base=str(folder)))
     assert run.status == "diverged"
     assert "lower the learning rate" in run.reason
+    assert home.of_type(run, "error")[0].message == run.reason
     assert run.promotion is None
     skipped = [event for event in home.of_type(run, "log") if "changed nothing" in event.message]
     assert len(skipped) == MAX_SKIPPED_STEPS
