@@ -46,7 +46,7 @@ def report(streams: int, ours: list[Load], theirs: list[Load]) -> dict[str, floa
     rates = [statistics.median(load.tokens_per_s for load in loads) for loads in (ours, theirs)]
     waits_ms = [1e3 * statistics.median(load.median_first_token_s for load in loads) for loads in (ours, theirs)]
     print(
-        f"{streams:3d} streams: {rates[0]:8.1f} tokens/s against {rates[1]:8.1f} = {statistics.median(throughput):.2f}x; "
+        f"{streams:3d} streams: {rates[0]:8.1f} tokens/s to {rates[1]:.1f} = {statistics.median(throughput):.2f}x; "
         f"first token {waits_ms[0]:7.1f} ms against {waits_ms[1]:7.1f} = {statistics.median(first_token):.2f}x",
         flush=True,
     )
