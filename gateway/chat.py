@@ -127,15 +127,10 @@ class _Conversation:
     async def _stream(self, answered: Answer) -> None:
         """Send the events as they come; whatever ends them early is the last event."""
         last, error_code = b"", ""
+        await self._start(answered, [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")])
         try:
             async with aclosing(answered), aclosing(answered.events()) as events:
-                begun = False
                 async for block in events:
-                    if not begun:
-                        begun = True
-                        await self._start(
-                            answered, [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
-                        )
                     await self._send({"type": "http.response.body", "body": block, "more_body": True})
         except RagweldError as error:
             last, error_code = _error_event(error), error.code

@@ -66,7 +66,8 @@ class Upstreams:
         """An answer whose first content is here; raises what the tree of errors has for upstreams."""
         upstream = route.upstream
         label = upstream.model if route.model == upstream.model else OTHER_MODEL
-        answer = UpstreamAnswer(upstream, Speaker(upstream.name, label), self._clock, self._failed)
+        streams = bool(chat.request.stream)
+        answer = UpstreamAnswer(upstream, Speaker(upstream.name, label), streams, self._clock, self._failed)
         try:
             await answer.open(self._http(), self._headers(upstream), body_for(route, chat))
         except BaseException:
@@ -111,11 +112,17 @@ class UpstreamAnswer:
     """One upstream's answer. Before `open` returns it may still be given up without anybody noticing."""
 
     def __init__(
-        self, upstream: Upstream, speaker: Speaker, clock: Callable[[], float], failed: Callable[[str, str], None]
+        self,
+        upstream: Upstream,
+        speaker: Speaker,
+        streams: bool,
+        clock: Callable[[], float],
+        failed: Callable[[str, str], None],
     ) -> None:
         self.speaker = speaker
         self.count = Count()
         self._upstream = upstream
+        self._streams = streams
         self._clock = clock
         self._failed = failed
         self._response: aiohttp.ClientResponse | None = None
@@ -139,20 +146,18 @@ class UpstreamAnswer:
             )
         if self._response.status != 200:
             raise await self._refusal(self._response)
-        if self._response.content_type == "text/event-stream":
+        if (self._response.content_type == "text/event-stream") != self._streams:
+            raise self._failure("wrong_kind", f"answers with {self._response.content_type}, which was not asked for")
+        if self._streams:
             await self._await_content(self._response)
         else:
             self._begun = await self._read_whole(self._response)
 
     async def whole(self) -> Whole:
-        if self._response is None or self._response.content_type == "text/event-stream":
-            raise self._failure("not_json", "answered with a stream to a request for none")
         return Whole(self._begun)
 
     async def events(self) -> AsyncGenerator[bytes, None]:
         assert self._response is not None
-        if self._response.content_type != "text/event-stream":
-            raise self._failure("not_a_stream", "answered without a stream to a request for one")
         block, self._begun = self._begun, b""
         while True:
             if block:
