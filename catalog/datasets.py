@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from catalog.errors import InvalidDataset
 
 HELD_OUT_SHARE = 0.1
 MAX_DEFECTS_SHOWN = 50
+_ASSISTANT_TURN = re.compile(rb'"role"\s*:\s*"assistant"')
 SAMPLE_FILE = "harbour.jsonl"
 ROLES = ("system", "user", "assistant", "tool")
 
@@ -87,9 +89,12 @@ def sample_path() -> Path:
 
 
 def count_rows(path: Path) -> int:
-    """Rows of a dataset that was not checked: its non-empty lines. Cheap; for recommendations."""
+    """Rows that training makes of a dataset that was not checked: one for each assistant turn. For recommendations.
+
+    Where the template renders a later turn as a continuation of earlier ones, they share a row, and this is too many.
+    """
     with path.open("rb") as file:
-        return sum(1 for line in file if line.strip())
+        return sum(max(1, len(_ASSISTANT_TURN.findall(line))) for line in file if line.strip())
 
 
 def split(dataset: Dataset, seed: int) -> Split:

@@ -91,3 +91,9 @@ def test_the_rows_digest_ignores_spacing_and_key_order(tmp_path: Path) -> None:
     )
     assert first.rows_sha256 == second.rows_sha256
     assert first.bytes_sha256 != second.bytes_sha256
+
+
+def test_a_row_is_counted_for_each_turn_that_is_learned(tmp_path: Path) -> None:
+    two = '{"messages": [{"role":"assistant", "content": "a"}, {"role" : "assistant", "content": "b"}]}'
+    item = '{"question": "q", "expected_answer": "a"}'
+    assert datasets.count_rows(write(tmp_path, chat("a"), "", two, item)) == 4
