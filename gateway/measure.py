@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import cast
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -28,6 +28,8 @@ class Measures:
     """The metrics of one gateway, in a registry of their own."""
 
     def __init__(self, engine: AnswerEngine | None) -> None:
+        # No series of birth times beside every other one; the table does not know them.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         counted = [spec for spec in GATEWAY_METRICS if not spec.name.startswith(_SNAPSHOT)]
         self._built = table.build(counted, self.registry)
