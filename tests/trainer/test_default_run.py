@@ -1,0 +1,51 @@
+"""The default run on the shipped sample: what a person gets who changes nothing, in the time that is promised."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from catalog import datasets, events
+from catalog.adapters import AdapterStore
+from catalog.base import locate
+from catalog.models import NANO
+from catalog.plan import Profile, RunRequest, resolve
+from catalog.runs import RunStore
+from catalog.settings import TrainingSettings
+from trainer.main import train_next
+from trainer.run import Workplace
+
+LIMIT_S = 120.0
+POINTS = 40
+
+
+@pytest.mark.slow
+def test_the_sample_is_learned_within_two_minutes_of_one_core(tmp_path: Path) -> None:
+    folder, path, training = locate.find(NANO), datasets.sample_path(), TrainingSettings()
+    assert folder is not None
+    size = locate.size_of(folder)
+    profile = Profile.recommend(
+        base=NANO,
+        base_parameters=size.parameters,
+        context=size.context,
+        dataset_path=str(path),
+        rows=datasets.count_rows(path),
+        training=training,
+    )
+    store, adapters = RunStore(tmp_path), AdapterStore(tmp_path)
+    run = store.create("default", resolve(RunRequest(), training, profile))
+    began_s = time.process_time()
+    assert train_next(Workplace(tmp_path, lambda scope: tmp_path / scope, store, adapters))
+    assert time.process_time() - began_s < LIMIT_S
+
+    run = store.get(run.run_id)
+    told = events.read_events(store.metrics_path(run.run_id))
+    telemetry = [event for event in told if event.type == "telemetry"]
+    assert run.status == "completed"
+    assert run.promotion is not None and run.promotion.promoted
+    assert run.summary is not None and run.summary.primary_best < 0.2 * run.promotion.base_loss
+    assert len(telemetry) >= POINTS
+    assert telemetry[-1].loss < 0.1 * telemetry[0].loss
+    assert telemetry[-1].step == pytest.approx(profile.steps, rel=0.15)
