@@ -25,7 +25,7 @@ blas.preload()
 
 import mlx.core as mx  # noqa: E402
 
-EVALUATIONS = 10
+EXAMS = 10
 MAX_SKIPPED_STEPS = 5
 STABILITY_VALUES = 5
 
@@ -70,114 +70,124 @@ class Course:
         if self.best is None:
             return Summary()
         values = [evaluation.loss for evaluation in self.evaluations]
+        latest = [value for value in values[-STABILITY_VALUES:] if math.isfinite(value)]
         return Summary(
             primary_best=self.best.loss,
             primary_final=values[-1] if math.isfinite(values[-1]) else None,
             best_step=self.best.step,
             time_to_best_secs=self.best.after_s,
-            stability_stddev=statistics.pstdev(filter(math.isfinite, values[-STABILITY_VALUES:])),
+            stability_stddev=statistics.pstdev(latest) if latest else None,
         )
 
 
 def run(lesson: Lesson, reporter: Reporter, look: Callable[[], None], clock: Callable[[], float]) -> Course:
     """Take every step of the lesson. Ends early, with `halted` set, when `look` raises Halted or the run diverges."""
-    course = Course()
     mx.reset_peak_memory()
+    walk = _Walk(lesson, reporter, look, clock)
     try:
-        _run(lesson, course, reporter, look, clock)
+        walk.to_the_end()
     except Halted as halt:
-        course.halted = halt
+        walk.course.halted = halt
     mx.clear_cache()
     reporter.release()
-    return course
+    return walk.course
 
 
-def _run(
-    lesson: Lesson, course: Course, reporter: Reporter, look: Callable[[], None], clock: Callable[[], float]
-) -> None:
-    started_s = clock()
-    start = lesson.learner.flat()
-    exams = _steps_of_evaluations(lesson.steps) if lesson.held_out.tokens else set()
-    if exams:
-        course.base = _measure_all(lesson, look)
-        reporter.evaluated(0, 0.0, None, course.base.loss, None)
-    nats, tokens = 0.0, 0
-    for step in lesson.course():
-        is_told = step.step % lesson.plan.telemetry_interval_steps == 0 or step.step == lesson.steps
-        before = lesson.learner.flat() if is_told else None
-        began_s = clock()
-        result = lesson.learner.step(step.step, lesson.micro_batches(step), lesson.learning_rate(step.step), look)
-        took_s = clock() - began_s
-        course.steps_done, course.rows_seen = step.step, course.rows_seen + result.rows
+class _Walk:
+    """A run on its way; `course` is what it has come to."""
+
+    def __init__(
+        self, lesson: Lesson, reporter: Reporter, look: Callable[[], None], clock: Callable[[], float]
+    ) -> None:
+        self.course = Course()
+        self._lesson = lesson
+        self._learner = lesson.learner
+        self._reporter = reporter
+        self._look = look
+        self._clock = clock
+        self._started_s = clock()
+        self._start = lesson.learner.flat()
+        self._since_exam: list[StepResult] = []
+
+    def to_the_end(self) -> None:
+        """Every step, with a look at all held-out rows before the first, about ten times on the way, and at the end."""
+        exams = steps_of_exams(self._lesson.steps) if self._lesson.held_out.tokens else set()
+        if exams:
+            self.course.base = self._measure()
+            self._reporter.evaluated(0, 0.0, None, self.course.base.loss, None)
+        for step in self._lesson.course():
+            self._take(step)
+            if step.step in exams:
+                self._examine(step.step)
+        if not exams:
+            self.course.kept = Kept(self.course.steps_done, self._learner.tensors())
+
+    def _take(self, step: StepRows) -> None:
+        is_told = step.step % self._lesson.plan.telemetry_interval_steps == 0 or step.step == self._lesson.steps
+        before = self._learner.flat() if is_told else None
+        began_s = self._clock()
+        rate = self._lesson.learning_rate(step.step)
+        result = self._learner.step(step.step, self._lesson.micro_batches(step), rate, self._look)
+        took_s = self._clock() - began_s
+        self.course.steps_done = step.step
+        self.course.rows_seen += result.rows
         if result.applied:
-            nats, tokens = nats + result.loss * result.supervised_tokens, tokens + result.supervised_tokens
+            self._since_exam.append(result)
         else:
-            _skip(course, step, reporter)
+            self._skip(step.step)
         if before is not None:
-            _tell(lesson, course, reporter, step, result, took_s, start, before)
-        if step.step in exams:
-            measured = _measure_all(lesson, look)
-            course.evaluations.append(Evaluation(step.step, measured.loss, clock() - started_s))
-            if course.best is not None and course.best.step == step.step:
-                course.kept = Kept(step.step, lesson.learner.tensors())
-            train_loss = nats / tokens if tokens else None
-            best_loss = course.best.loss if course.best else None
-            reporter.evaluated(step.step, step.step / lesson.steps_per_epoch, train_loss, measured.loss, best_loss)
-            nats, tokens = 0.0, 0
-    if not exams:
-        course.kept = Kept(course.steps_done, lesson.learner.tensors())
+            self._tell(result, took_s, before)
 
-
-def _steps_of_evaluations(steps: int) -> set[int]:
-    """About ten steps, evenly spread, the last one among them."""
-    count = min(EVALUATIONS, steps)
-    return {round(steps * number / count) for number in range(1, count + 1)}
-
-
-def _measure_all(lesson: Lesson, look: Callable[[], None]) -> Measurement:
-    return measure(lesson.learner.model, lesson.scorer, lesson.held_out, look)
-
-
-def _skip(course: Course, step: StepRows, reporter: Reporter) -> None:
-    course.skipped += 1
-    if course.skipped > MAX_SKIPPED_STEPS:
-        raise Halted(
-            "diverged",
-            f"{course.skipped} steps, the last one {step.step}, had a loss or gradient that is not finite; "
-            "lower the learning rate.",
+    def _skip(self, step: int) -> None:
+        self.course.skipped += 1
+        skipped = self.course.skipped
+        if skipped > MAX_SKIPPED_STEPS:
+            reason = f"{skipped} steps, the last one {step}, had a loss or gradient that is not finite"
+            raise Halted("diverged", f"{reason}; lower the learning rate.")
+        self._reporter.say(
+            f"Step {step} changed nothing: its loss or gradient is not finite "
+            f"({skipped} of at most {MAX_SKIPPED_STEPS} such steps)."
         )
-    reporter.say(
-        f"Step {step.step} changed nothing: its loss or gradient is not finite "
-        f"({course.skipped} of at most {MAX_SKIPPED_STEPS} such steps)."
-    )
+
+    def _tell(self, result: StepResult, took_s: float, before: mx.array) -> None:
+        """Measure the point where the step arrived."""
+        after = self._learner.flat()
+        probe = measure(self._learner.model, self._lesson.scorer, self._lesson.probe)
+        reading = replace(
+            self._reporter.snapshot,
+            step=self.course.steps_done,
+            epoch=self.course.steps_done / self._lesson.steps_per_epoch,
+            loss=result.loss,
+            probe_loss=probe.loss if probe.tokens else None,
+            lr=result.lr,
+            grad_norm=result.grad_norm,
+            param_norm=length(after),
+            update_norm=length(after - before),
+            tokens_per_s=result.tokens / took_s if took_s > 0 else None,
+            step_s=took_s,
+            memory_bytes=mx.get_peak_memory(),
+            point=None,
+        )
+        self._reporter.observed(reading, self.course.rows_seen, projection.sketch(after - self._start))
+
+    def _examine(self, step: int) -> None:
+        """Measure all held-out rows, and keep the adapter if it is the best so far."""
+        loss = self._measure().loss
+        self.course.evaluations.append(Evaluation(step, loss, self._clock() - self._started_s))
+        best = self.course.best
+        if best is not None and best.step == step:
+            self.course.kept = Kept(step, self._learner.tensors())
+        nats = sum(result.loss * result.supervised_tokens for result in self._since_exam)
+        tokens = sum(result.supervised_tokens for result in self._since_exam)
+        self._since_exam.clear()
+        epoch = step / self._lesson.steps_per_epoch
+        self._reporter.evaluated(step, epoch, nats / tokens if tokens else None, loss, best.loss if best else None)
+
+    def _measure(self) -> Measurement:
+        return measure(self._learner.model, self._lesson.scorer, self._lesson.held_out, self._look)
 
 
-def _tell(
-    lesson: Lesson,
-    course: Course,
-    reporter: Reporter,
-    step: StepRows,
-    result: StepResult,
-    took_s: float,
-    start: mx.array,
-    before: mx.array,
-) -> None:
-    """Measure the point where the step arrived."""
-    after = lesson.learner.flat()
-    probe = measure(lesson.learner.model, lesson.scorer, lesson.probe)
-    reading = replace(
-        reporter.snapshot,
-        step=step.step,
-        epoch=step.step / lesson.steps_per_epoch,
-        loss=result.loss,
-        probe_loss=probe.loss if probe.tokens else None,
-        lr=result.lr,
-        grad_norm=result.grad_norm,
-        param_norm=length(after),
-        update_norm=length(after - before),
-        tokens_per_s=result.tokens / took_s if took_s > 0 else None,
-        step_s=took_s,
-        memory_bytes=mx.get_peak_memory(),
-        point=None,
-    )
-    reporter.observed(reading, course.rows_seen, projection.sketch(after - start))
+def steps_of_exams(steps: int) -> set[int]:
+    """About ten steps, evenly spread, the last one among them."""
+    count = min(EXAMS, steps)
+    return {round(steps * number / count) for number in range(1, count + 1)}
