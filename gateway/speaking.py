@@ -1,37 +1,28 @@
 """An answer by this process's engine: pieces of its rows become OpenAI's chunks, or one completion.
 
-n rows run side by side; each has its own splitter of thoughts, words and calls. Knows the engine only as
-`ports.AnswerEngine` and nothing of HTTP. `tests/gateway/test_chat.py`.
+Knows the engine only as `ports.AnswerEngine` and nothing of HTTP. `tests/gateway/test_chat.py`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 import catalog
 from catalog.adapters import short
-from catalog.ids import RAGWELD, BaseId, ModelRef, model_id
+from catalog.ids import BARE_BASE, RAGWELD, BaseId, ModelRef, model_id
 from catalog.settings import EngineSettings
-from gateway.engine.requests import Finish, Generation, Piece, Sampling, TokenLogprob
+from gateway.choices import Choice, Item, side_by_side
+from gateway.engine.requests import Finish, Generation, Sampling, TokenLogprob
 from gateway.ports import AnswerEngine
 from gateway.speaker import Count, Speaker, Whole
 from gateway.speech import Call, Part, Splitter, Thought, Words
 from gateway.wire import answer as wire
 from gateway.wire.fields import check_supported
 from gateway.wire.request import ChatRequest, ParsedChat
-
-BARE = "base"
-
-Item = tuple[int, Piece | Finish]
 
 
 def sampling(request: ChatRequest, choice: int) -> Sampling:
@@ -88,53 +79,6 @@ async def begin(
     return answer
 
 
-@dataclass(slots=True)
-class _Choice:
-    """One of the n answers while it comes."""
-
-    splitter: Splitter
-    calls: int = 0
-    logprobs: list[TokenLogprob] = field(default_factory=list)
-    """Of words that were not shown yet."""
-    tokens: int = 0
-    thought_tokens: int = 0
-    finish: wire.FinishReason | None = None
-
-    def take(self, item: Piece | Finish, *, one_call: bool) -> list[Part]:
-        """What an item shows; sets `finish` at the end."""
-        if isinstance(item, Finish):
-            parts = self.splitter.finish()
-            self.tokens = item.completion_tokens
-        else:
-            was_thinking = self.splitter.is_thinking
-            parts = self.splitter.feed(item.text)
-            self.tokens += item.tokens
-            if was_thinking or self.splitter.is_thinking:
-                self.thought_tokens += item.tokens
-            elif not self.splitter.is_calling:
-                self.logprobs += item.logprobs
-        parts = self._number_calls(parts, one_call)
-        if isinstance(item, Finish):
-            self.finish = "tool_calls" if self.calls and item.reason == "stop" else item.reason
-        elif one_call and self.calls:
-            self.finish = "tool_calls"
-        return parts
-
-    def _number_calls(self, parts: list[Part], one_call: bool) -> list[Part]:
-        kept: list[Part] = []
-        for part in parts:
-            if isinstance(part, Call):
-                if one_call and self.calls:
-                    break
-                self.calls += 1
-            kept.append(part)
-        return kept
-
-    def take_logprobs(self) -> list[TokenLogprob]:
-        taken, self.logprobs = self.logprobs, []
-        return taken
-
-
 class EngineAnswer:
     """An answer that the engine gives, by one adapter from beginning to end."""
 
@@ -147,7 +91,7 @@ class EngineAnswer:
         clock: Callable[[], float],
     ) -> None:
         adapter_id = generations[0].adapter_id
-        self.speaker = Speaker(RAGWELD, f"{RAGWELD}:{base}", adapter_id or BARE)
+        self.speaker = Speaker(RAGWELD, f"{RAGWELD}:{base}", adapter_id or BARE_BASE)
         self.count = Count(prompt_tokens=len(generations[0].prompt))
         self._engine = engine
         self._request = chat.request
@@ -158,7 +102,7 @@ class EngineAnswer:
         self._created = int(time.time())
         self._cached_tokens = 0
         parse = (lambda text: engine.parse_tool_call(text, chat.tools)) if chat.tools else None
-        self._choices = [_Choice(Splitter(engine.markers, parse)) for _ in generations]
+        self._choices = [Choice(Splitter(engine.markers, parse)) for _ in generations]
         self._enough: set[int] = set()
         self._items = side_by_side([engine.generate(generation) for generation in generations], self._enough)
         self._first: Item | None = None
@@ -191,53 +135,45 @@ class EngineAnswer:
         return Whole(wire.encode(completion))
 
     async def events(self) -> AsyncGenerator[bytes, None]:
-        usage: UnsetType | None = None if self._request.wants_usage_chunk else UNSET
-
-        def chunk(index: int, delta: wire.Delta, **more: Any) -> bytes:
-            return wire.event(
-                wire.Chunk(
-                    id=self._id,
-                    created=self._created,
-                    model=self._model,
-                    system_fingerprint=self._fingerprint,
-                    choices=[wire.ChunkChoice(index, delta, **more)],
-                    usage=usage,
-                )
-            )
-
         for index in range(len(self._choices)):
-            yield chunk(index, wire.Delta(role="assistant", content=""))
+            yield self._chunk([wire.ChunkChoice(index, wire.Delta(role="assistant", content=""))])
         async for index, parts in self._parts():
-            choice = self._choices[index]
-            call = choice.calls - sum(isinstance(part, Call) for part in parts)
-            for part in parts:
-                match part:
-                    case Words(text):
-                        logprobs = self._logprobs(choice.take_logprobs())
-                        yield chunk(index, wire.Delta(content=text), logprobs=logprobs)
-                    case Thought(text):
-                        yield chunk(index, wire.Delta(reasoning_content=text))
-                    case Call(name, arguments):
-                        yield chunk(index, _call_begins(call, name))
-                        yield chunk(index, _call_goes_on(call, arguments))
-                        call += 1
-            if choice.finish is not None:
-                rest = self._logprobs(choice.take_logprobs())
-                yield chunk(
-                    index, wire.Delta(), logprobs=rest if rest and rest.content else None, finish_reason=choice.finish
-                )
+            for chunk_choice in self._chunk_choices(index, parts):
+                yield self._chunk([chunk_choice])
         if self._request.wants_usage_chunk:
-            yield wire.event(
-                wire.Chunk(
-                    id=self._id,
-                    created=self._created,
-                    model=self._model,
-                    system_fingerprint=self._fingerprint,
-                    choices=[],
-                    usage=self._usage(),
-                )
-            )
+            yield self._chunk([], self._usage())
         yield wire.DONE_EVENT
+
+    def _chunk(self, choices: list[wire.ChunkChoice], usage: wire.Usage | None = None) -> bytes:
+        return wire.event(
+            wire.Chunk(
+                id=self._id,
+                created=self._created,
+                model=self._model,
+                system_fingerprint=self._fingerprint,
+                choices=choices,
+                usage=usage if self._request.wants_usage_chunk else UNSET,
+            )
+        )
+
+    def _chunk_choices(self, index: int, parts: Sequence[Part]) -> Iterator[wire.ChunkChoice]:
+        """What a choice's new parts are as chunks, with the last one when it is finished."""
+        choice = self._choices[index]
+        call = choice.calls - sum(isinstance(part, Call) for part in parts)
+        for part in parts:
+            match part:
+                case Words(text):
+                    logprobs = self._logprobs(choice.take_logprobs())
+                    yield wire.ChunkChoice(index, wire.Delta(content=text), logprobs)
+                case Thought(text):
+                    yield wire.ChunkChoice(index, wire.Delta(reasoning_content=text))
+                case Call(name, arguments):
+                    yield wire.ChunkChoice(index, _call_begins(call, name))
+                    yield wire.ChunkChoice(index, _call_goes_on(call, arguments))
+                    call += 1
+        if choice.finish is not None:
+            unsaid = choice.take_logprobs()
+            yield wire.ChunkChoice(index, wire.Delta(), self._logprobs(unsaid) if unsaid else None, choice.finish)
 
     async def _parts(self) -> AsyncGenerator[tuple[int, list[Part]], None]:
         """What each item shows, as it comes; counts on the way."""
@@ -286,50 +222,6 @@ class EngineAnswer:
             for token_id, logprob in token.top
         ]
         return wire.ContentLogprob(text, token.logprob, list(text.encode()), top)
-
-
-async def side_by_side(
-    generators: Sequence[AsyncGenerator[Piece | Finish, None]], enough: set[int]
-) -> AsyncGenerator[Item, None]:
-    """Items of all generators as they come; one whose index is in `enough` is stopped. Closing closes them all."""
-    if len(generators) == 1:
-        async with aclosing(generators[0]) as items:
-            async for item in items:
-                yield 0, item
-                if enough:
-                    return
-        return
-    arrived: asyncio.Queue[Item | int] = asyncio.Queue()
-    tasks = [asyncio.ensure_future(_pump(i, g, enough, arrived)) for i, g in enumerate(generators)]
-    for index, task in enumerate(tasks):
-        task.add_done_callback(partial(_tell_end, arrived, index))
-    running = len(tasks)
-    try:
-        while running:
-            news = await arrived.get()
-            if isinstance(news, int):
-                tasks[news].result()
-                running -= 1
-            else:
-                yield news
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _tell_end(arrived: asyncio.Queue[Item | int], index: int, task: asyncio.Task[None]) -> None:
-    arrived.put_nowait(index)
-
-
-async def _pump(
-    index: int, generator: AsyncGenerator[Piece | Finish, None], enough: set[int], arrived: asyncio.Queue[Item | int]
-) -> None:
-    async with aclosing(generator) as items:
-        async for item in items:
-            arrived.put_nowait((index, item))
-            if index in enough:
-                return
 
 
 def _message(parts: Sequence[Part]) -> wire.AnswerMessage:
