@@ -22,8 +22,8 @@ blas.preload()
 import mlx.core as mx  # noqa: E402
 import mlx.nn as nn  # noqa: E402
 
-LOGITS_AT_ONCE = 1 << 24
-"""Numbers in one chunk of logits: 64 MB in float32."""
+LOGITS_AT_ONCE = 1 << 23
+"""Numbers in one chunk of logits: 32 MB in float32."""
 
 Forward = Callable[[mx.array], mx.array]
 
