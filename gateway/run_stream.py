@@ -58,7 +58,9 @@ def _some_lines(path: Path, offset: int) -> list[StoredLine]:
     return [line for line, _ in zip(lines, range(BATCH_LINES), strict=False)]
 
 
-async def follow(runs: RunStore, run_id: str, offset: int, draining: asyncio.Event) -> AsyncGenerator[bytes, None]:
+async def follow(
+    runs: RunStore, run_id: str, offset: int, draining: asyncio.Event, heartbeat_s: float = HEARTBEAT_S
+) -> AsyncGenerator[bytes, None]:
     """Blocks of events after `offset` until the run's last one, or until the gateway drains."""
     path = runs.metrics_path(run_id)
     clock = asyncio.get_running_loop().time
@@ -75,7 +77,7 @@ async def follow(runs: RunStore, run_id: str, offset: int, draining: asyncio.Eve
             ended_at = ended_at or clock()
             if said_end or clock() - ended_at > LAST_WORD_S:
                 return
-        if clock() - spoke_at > HEARTBEAT_S:
+        if clock() - spoke_at > heartbeat_s:
             spoke_at = clock()
             yield HEARTBEAT
         await _sleep(draining)

@@ -170,7 +170,11 @@ class UpstreamAnswer:
             block = await self._next_block(self._response)
 
     async def aclose(self) -> None:
-        if self._response is not None:
+        if self._response is None:
+            return
+        if self._response.content.at_eof():
+            self._response.release()  # the connection is as good as new
+        else:
             self._response.close()
 
     async def _await_content(self, response: aiohttp.ClientResponse) -> None:

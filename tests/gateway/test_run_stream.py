@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,21 @@ def test_an_id_that_is_none_is_400(gateway: Served, engine: ScriptedEngine, last
     path = f"/api/agent/train/run/{claimed.run.run_id}/stream"
     reply = gateway.call("GET", path, headers={"last-event-id": last_event_id})
     assert (reply.status, reply.error["param"]) == (400, "last-event-id")
+    claimed.claim.release()
+
+
+def test_a_silent_run_is_heard_of(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    claimed = running(store)
+
+    async def first_blocks() -> list[bytes]:
+        blocks = run_stream.follow(store, claimed.run.run_id, 0, asyncio.Event(), heartbeat_s=0.01)
+        async with aclosing(blocks):
+            return [await anext(blocks) for _ in range(3)]
+
+    stored, *beats = asyncio.run(first_blocks())
+    assert stored.startswith(b"id: ")
+    assert beats == [run_stream.HEARTBEAT] * 2
     claimed.claim.release()
 
 
