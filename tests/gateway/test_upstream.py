@@ -334,7 +334,7 @@ def test_not_ready_is_answered_upstream_and_strict_refuses(
 def test_what_the_request_got_wrong_is_not_asked_elsewhere(
     backed: Served, engine: ScriptedEngine, first: Misbehaving
 ) -> None:
-    assert backed.chat(response_format={"type": "json_object"}).status == 400
+    assert backed.chat(web_search_options={}).status == 400
     assert backed.chat(model="ragweld@unheard").status == 404
     assert first.asked == []
 
