@@ -195,6 +195,32 @@ class AdapterStore:
             )
         return AdapterId(found[0])
 
+    def delete(self, adapter_id: AdapterId) -> None:
+        """Forget an adapter and its names; raises Conflict while it is active or what a rollback would return to."""
+        folder = self.folder(adapter_id)
+        with self._lock():
+            aliases = self.aliases()
+            for base, moves in aliases.bases.items():
+                if moves and adapter_id in (moves[-1].adapter_id, moves[-1].previous):
+                    raise Conflict(
+                        f"The adapter {short(adapter_id)} is active on {base}, or what a rollback would return to.",
+                        hint="Promote another one first.",
+                        code="adapter_in_use",
+                    )
+            aliases.names = {name: known for name, known in aliases.names.items() if known != adapter_id}
+            self._write(aliases)
+            shutil.rmtree(folder)
+
+    def unname(self, name: str) -> AdapterId:
+        """Take a name away, the adapter stays; returns its id, raises NotFound."""
+        with self._lock():
+            aliases = self.aliases()
+            if name not in aliases.names:
+                raise NotFound(f"No adapter is named {name!r}.", param="lora_name")
+            adapter_id = AdapterId(aliases.names.pop(name))
+            self._write(aliases)
+        return adapter_id
+
     def list_ids(self) -> list[AdapterId]:
         """Every adapter kept here."""
         return sorted(AdapterId(path.name) for path in self.root.glob("?" * 64) if path.is_dir())

@@ -45,11 +45,14 @@ class ModelRef:
     adapter: str | None
 
 
-def parse_model(model: str, known_bases: Collection[str]) -> ModelRef | None:
+def parse_model(model: str, known_bases: Collection[str], adapter_names: Collection[str] = ()) -> ModelRef | None:
     """Read a requested model id; None when it is not ragweld's. Only the first colon and the last `@` count.
 
-    A base id that the catalog knows (`mlx-community/Qwen3-1.7B-4bit`) is ragweld without a prefix.
+    A base id that the catalog knows (`mlx-community/Qwen3-1.7B-4bit`) is ragweld without a prefix, and so is the bare
+    name of an adapter, as vLLM's clients write it.
     """
+    if model in adapter_names:
+        return ModelRef(None, model)
     name, at, adapter = model.rpartition("@") if "@" in model else (model, "", "")
     if at and not adapter:
         raise InvalidRequest(f"{model!r} names no adapter after '@'.", hint="Use '@base' for none.", param="model")

@@ -11,15 +11,23 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from catalog import files
 from catalog.errors import InvalidRequest
 from catalog.ids import checked_name
 
 SETTINGS_FILE = Path("data/settings.json")
+
+
+def _split_commas(value: object) -> object:
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
+Names = Annotated[list[str], BeforeValidator(_split_commas)]
+"""A list of names; in the environment separated by commas."""
 
 
 class Section(BaseModel):
@@ -33,7 +41,7 @@ class GatewaySettings(Section):
     """Address to listen on."""
     port: int = Field(8000, ge=0, le=65535)
     """Port of the OpenAI base URL, the administration and /metrics; 0 takes a free one."""
-    allowed_hosts: list[str] = ["127.0.0.1", "localhost", "::1"]
+    allowed_hosts: Names = ["127.0.0.1", "localhost", "::1"]
     """Host headers that are answered (protects against DNS rebinding)."""
     max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024, le=1 << 30)
     """Largest request body; beyond it 413 before it is read."""
@@ -60,6 +68,8 @@ class EngineSettings(Section):
     """Answer length when the request names none."""
     adapter_slots: int = Field(8, ge=2, le=128)
     """Adapters that can be resident at once beside the bare base."""
+    adapter_roots: Names = ["models", "data/agent_train_runs"]
+    """Folders, in the home folder or absolute, from which adapters may be added by path."""
     prompt_cache_bytes: int = Field(512 * 1024 * 1024, ge=0)
     """Memory for prefixes of earlier conversations; 0 keeps none."""
     cpu_float32: bool = True
@@ -96,7 +106,7 @@ class TrainingSettings(Section):
     """LoRA's alpha; the effect is scaled by alpha / rank."""
     ragweld_agent_lora_dropout: float = Field(0.05, ge=0, le=0.5)
     """Dropout before A, in training only."""
-    ragweld_agent_lora_target_modules: list[str] = Field(["q_proj", "k_proj", "v_proj", "o_proj"], min_length=1)
+    ragweld_agent_lora_target_modules: Names = Field(["q_proj", "k_proj", "v_proj", "o_proj"], min_length=1)
     """Linear layers of every block that are adapted."""
     ragweld_agent_grad_accum_steps: int = Field(8, ge=1, le=128)
     """Micro-batches summed into one optimizer step."""
@@ -106,11 +116,6 @@ class TrainingSettings(Section):
     """1 promotes a finished run by itself if it beats the active adapter and the base on held-out rows."""
     ragweld_agent_promote_epsilon: float = Field(0.0, ge=0, le=10)
     """How much lower the held-out loss must be."""
-
-    @field_validator("ragweld_agent_lora_target_modules", mode="before")
-    @classmethod
-    def _split_commas(cls, value: object) -> object:
-        return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
 class EvaluationSettings(Section):
@@ -320,8 +325,6 @@ def _from_text(key: str, text: str) -> object:
             return json.loads(text)
         except json.JSONDecodeError as error:
             raise InvalidRequest(f"{ENV_VARS[key]} is not JSON: {error}.", code="invalid_settings") from error
-    if key == "gateway.allowed_hosts":
-        return [host.strip() for host in text.split(",") if host.strip()]
     return text
 
 

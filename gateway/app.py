@@ -13,7 +13,7 @@ from litestar.datastructures import State
 from litestar.types import ASGIApp
 
 from gateway import errors
-from gateway.api import chat, health, models, runs
+from gateway.api import adapters, chat, health, models, runs
 from gateway.border import Border
 from gateway.context import Context
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 def create_app(context: Context) -> Litestar:
     """Routes and error handlers; upstreams are opened and the engine started with the server's lifespan."""
     return Litestar(
-        route_handlers=[*chat.handlers, *models.handlers, *runs.handlers, *health.handlers],
+        route_handlers=[*chat.handlers, *models.handlers, *runs.handlers, *adapters.handlers, *health.handlers],
         state=State({"context": context}, deep_copy=False),
         exception_handlers={Exception: render_error},
         on_startup=[context.upstreams.start, *([context.engine.start] if context.engine else [])],

@@ -64,6 +64,7 @@ class Context:
         """What routing depends on, now."""
         obstacle, detail = self.engine_obstacle()
         return Facts(
+            adapter_names=self.engine.adapter_names() if self.engine is not None else (),
             known_bases=models.known_bases(self.settings.training),
             upstreams=routing.usable(self.settings.upstreams, self.environ),
             engine_obstacle=obstacle,

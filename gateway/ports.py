@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from catalog.ids import AdapterId, ModelRef
-from gateway.engine.requests import EngineState, Finish, Generation, Piece
+from gateway.engine.requests import Constraint, EngineState, Finish, Generation, Grammar, Piece
 
 
 class Markers(Protocol):
@@ -56,6 +56,9 @@ class AnswerEngine(Protocol):
     @property
     def markers(self) -> Markers: ...
 
+    def adapter_names(self) -> Collection[str]:
+        """Names given to adapters; each can be asked for as a model. Cheap."""
+
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
 
@@ -72,6 +75,9 @@ class AnswerEngine(Protocol):
 
     async def check_adapter(self, folder: Path) -> AdapterId:
         """Raises InvalidAdapter naming the tensor, Unavailable."""
+
+    async def grammar(self, wanted: Constraint, *, may_think: bool) -> Grammar:
+        """What a generation can be held to; raises InvalidRequest."""
 
     def generate(self, generation: Generation) -> AsyncGenerator[Piece | Finish, None]:
         """Pieces, then one Finish; admission is refused at the first item."""

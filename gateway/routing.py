@@ -45,6 +45,7 @@ class Facts:
     """All that the choice depends on beside the requested model."""
 
     known_bases: Collection[str]
+    adapter_names: Collection[str]
     upstreams: Sequence[Upstream]
     """Those that are usable now, see `usable`."""
     engine_obstacle: FallbackReason | None
@@ -69,7 +70,7 @@ def usable(upstreams: Sequence[Upstream], environ: Mapping[str, str]) -> list[Up
 
 def choose(model: str, facts: Facts) -> Choice:
     """The candidates for `model`; raises NotFound or Unavailable when there is none."""
-    ref = parse_model(model or RAGWELD, facts.known_bases)
+    ref = parse_model(model or RAGWELD, facts.known_bases, facts.adapter_names)
     if ref is not None:
         return _ragweld(ref, facts)
     routes = _upstream_routes(model, facts.upstreams)

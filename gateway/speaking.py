@@ -15,37 +15,15 @@ import catalog
 from catalog.adapters import short
 from catalog.ids import BARE_BASE, RAGWELD, BaseId, ModelRef, model_id
 from catalog.settings import EngineSettings
+from gateway import generation
 from gateway.choices import Choice, Item, side_by_side
-from gateway.engine.requests import Finish, Generation, Sampling, TokenLogprob
+from gateway.engine.requests import Finish, Generation, TokenLogprob
 from gateway.ports import AnswerEngine
 from gateway.speaker import Count, Speaker, Whole
 from gateway.speech import Call, Part, Splitter, Thought, Words
 from gateway.wire import answer as wire
 from gateway.wire.fields import check_supported
-from gateway.wire.request import ChatRequest, ParsedChat
-
-
-def sampling(request: ChatRequest, choice: int) -> Sampling:
-    """How a choice is drawn; with a seed each choice has its own."""
-    plain = Sampling()
-    return Sampling(
-        temperature=_or(request.temperature, plain.temperature),
-        top_p=_or(request.top_p, plain.top_p),
-        top_k=request.top_k or 0,
-        min_p=request.min_p or 0.0,
-        seed=None if request.seed is None else (request.seed + choice) % (1 << 63),
-        frequency_penalty=request.frequency_penalty or 0.0,
-        presence_penalty=request.presence_penalty or 0.0,
-        repetition_penalty=_or(request.repetition_penalty, plain.repetition_penalty),
-        logit_bias={int(token): bias for token, bias in (request.logit_bias or {}).items()},
-    )
-
-
-def answer_tokens(request: ChatRequest, settings: EngineSettings, context: int, prompt: int) -> int:
-    """How long an answer may be: as asked, else the default as far as the context allows."""
-    if request.answer_tokens is not None:
-        return request.answer_tokens
-    return max(1, min(settings.default_max_tokens, context - prompt))
+from gateway.wire.request import ParsedChat
 
 
 async def begin(
@@ -55,9 +33,12 @@ async def begin(
     request = chat.request
     check_supported(request)
     adapter_id = await engine.resolve(ref)
-    prompt = await engine.prompt_tokens(chat.messages, chat.tools, thinking=request.thinking)
+    held = generation.constraint(chat)
+    thinking = generation.thinks(request, held)
+    grammar = await engine.grammar(held, may_think=thinking) if held is not None else None
+    prompt = await engine.prompt_tokens(chat.messages, chat.tools, thinking=thinking)
     state = engine.state()
-    most = answer_tokens(request, settings, state.context, len(prompt))
+    most = generation.answer_tokens(request, settings, state.context, len(prompt))
     top_logprobs = (request.top_logprobs or 0) if request.logprobs else None
     generations = [
         Generation(
@@ -65,7 +46,8 @@ async def begin(
             adapter_id=adapter_id,
             max_tokens=most,
             stop=request.stops,
-            sampling=sampling(request, choice),
+            sampling=generation.sampling(request, state.sampling, choice),
+            grammar=grammar,
             top_logprobs=top_logprobs,
         )
         for choice in range(request.n or 1)
@@ -248,7 +230,3 @@ def _call_goes_on(index: int, arguments: str) -> wire.Delta:
 
 def _call_id() -> str:
     return f"call_{uuid.uuid4().hex[:24]}"
-
-
-def _or(value: float | None, otherwise: float) -> float:
-    return otherwise if value is None else value

@@ -7,6 +7,7 @@ allows. The arrays belong to the thread that calls `load`.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ class Base:
     context: int
     parameters: int
     precision: str
+    generation: dict[str, Any]
+    """The base's generation_config.json; empty where it has none."""
 
 
 def load(base: BaseId, folder: Path, *, cpu_float32: bool = True) -> Base:
@@ -53,7 +56,14 @@ def load(base: BaseId, folder: Path, *, cpu_float32: bool = True) -> Base:
     model.eval()
     mx.eval(model.parameters())
     parameters = _count(model)
-    return Base(base, model, tokenizer, config, int(config.get("max_position_embeddings", 4096)), parameters, precision)
+    context = int(config.get("max_position_embeddings", 4096))
+    return Base(base, model, tokenizer, config, context, parameters, precision, _generation_config(folder))
+
+
+def _generation_config(folder: Path) -> dict[str, Any]:
+    path = folder / "generation_config.json"
+    document = json.loads(path.read_bytes()) if path.is_file() else {}
+    return document if isinstance(document, dict) else {}
 
 
 def _to_cpu_precision(model: nn.Module) -> str:

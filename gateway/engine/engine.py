@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,8 @@ from catalog.errors import (
 )
 from catalog.ids import BARE_BASE, AdapterId, BaseId, ModelRef
 from catalog.settings import Settings
-from gateway.engine.requests import EngineState, Finish, Generation, Piece
+from gateway.engine import grammar
+from gateway.engine.requests import Constraint, EngineState, Finish, Generation, Grammar, Piece, Sampling
 from gateway.engine.worker import Counters, Row, Served, Worker, WorkerLimits
 
 log = logging.getLogger(__name__)
@@ -109,6 +110,7 @@ class Engine:
             context=self.context,
             active_adapter=self._active(base.base) if base else None,
             resident_adapters=self.counters.resident,
+            sampling=base.sampling if base else Sampling(),
         )
 
     @property
@@ -147,6 +149,11 @@ class Engine:
         if not all(isinstance(call, dict) and isinstance(call.get("name"), str) for call in calls):
             raise ValueError("a tool call has no name")
         return calls
+
+    async def grammar(self, wanted: Constraint, *, may_think: bool) -> Grammar:
+        """A constraint that a generation can be held to, compiled off the loop; raises InvalidRequest."""
+        markers = self._loaded().tool_markers
+        return await asyncio.to_thread(grammar.compile_constraint, wanted, markers, may_think=may_think)
 
     def token_text(self, token_id: int) -> str:
         """One token as text, for logprobs."""
@@ -256,17 +263,24 @@ class Engine:
         self._admitted_tokens += tokens
         return tokens
 
+    def adapter_names(self) -> Collection[str]:
+        """Names given to adapters: by people, and run ids."""
+        return self._seen_aliases().names
+
     def _active(self, base: BaseId) -> AdapterId | None:
-        """The active adapter as the alias file says now; the file is read again only when it changed."""
+        return self._seen_aliases().active(base)
+
+    def _seen_aliases(self) -> Aliases:
+        """Every pointer as it is on disk now; the file is read again only when it changed."""
         try:
             stat = self._store.aliases_path.stat()
         except FileNotFoundError:
-            return None
+            return self._aliases
         seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
         if seen != self._aliases_seen:
             self._aliases = self._store.aliases()
             self._aliases_seen = seen
-        return self._aliases.active(base)
+        return self._aliases
 
     async def _resident_active(self, base: BaseId) -> AdapterId | None:
         active = self._active(base)

@@ -9,10 +9,10 @@ hostile schema costs its sender an error and nobody else anything. When the gram
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
@@ -21,6 +21,7 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from catalog.base import blas
 from catalog.errors import InvalidRequest
+from gateway.engine.requests import AnyObject, CallsTools, Constraint, FitsSchema, Grammar
 
 blas.preload()
 
@@ -43,39 +44,41 @@ _BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder=
 _PENALTY_OF_BYTE = np.where(_BITS == 1, 0.0, -np.inf).astype(np.float32)
 
 
+def compile_constraint(wanted: Constraint, markers: Markers, *, may_think: bool) -> Grammar:
+    """The grammar of a constraint; raises InvalidRequest when it is too large, too deep or not understood."""
+    match wanted:
+        case AnyObject():
+            source = _compiled(_bounded({"type": "object"}, "response_format"), "response_format")
+        case FitsSchema(schema):
+            source = _compiled(_bounded(schema, "response_format"), "response_format")
+        case CallsTools():
+            source = LLMatcher.grammar_from_lark(_calls(wanted, markers))
+            _check(source, "tools")
+    return Grammar(source, may_think)
+
+
 @dataclass(frozen=True, slots=True)
-class Grammar:
-    """A checked grammar in llguidance's form. With `after_thinking` it begins where the thought ends."""
+class Markers:
+    """How a base marks a call in its text, and whether its tokenizer keeps these marks apart from text."""
 
-    source: str
-    after_thinking: bool = False
-
-
-def json_object(*, after_thinking: bool = False) -> Grammar:
-    """Any JSON object."""
-    return json_schema({"type": "object"}, param="response_format", after_thinking=after_thinking)
+    start: str | None
+    end: str | None
+    are_special: bool
 
 
-def json_schema(schema: Mapping[str, Any], *, param: str, after_thinking: bool = False) -> Grammar:
-    """JSON that the schema accepts; raises InvalidRequest when the schema is too large, too deep or not understood."""
-    return Grammar(_compiled(_bounded(schema, param), param), after_thinking)
-
-
-def tool_calls(
-    tools: Sequence[Mapping[str, Any]], markers: tuple[str, str], *, many: bool, after_thinking: bool = False
-) -> Grammar:
-    """One call of one of these tools (or several with `many`), each between the base's markers.
-
-    A call is `{"name": ..., "arguments": ...}` with arguments that the tool's parameters accept.
-    """
-    calls = [_call_schema(tool["function"]) for tool in tools]
-    body = _bounded({"anyOf": calls} if len(calls) > 1 else calls[0], "tools")
-    start, end = markers
-    first, again = ("call+", " /\\n?/") if many else ("call", "")
-    lark = f'start: {first}\ncall: {start} "\\n" body "\\n" {end}{again}\nbody: %json {body}\n'
-    source = LLMatcher.grammar_from_lark(lark)
-    _check(source, "tools")
-    return Grammar(source, after_thinking)
+def _calls(wanted: CallsTools, markers: Markers) -> str:
+    """Lark of one call after another: `{"name": ..., "arguments": ...}` between the base's markers."""
+    if markers.start is None or markers.end is None:
+        raise InvalidRequest("This model calls no tools.", param="tool_choice")
+    if wanted.or_words and not markers.are_special:
+        raise InvalidRequest("This model's tool calls cannot be told from its text; leave strict out.", param="tools")
+    start, end = (m if markers.are_special else json.dumps(m) for m in (markers.start, markers.end))
+    schemas = [_call_schema(tool["function"]) for tool in wanted.tools]
+    body = _bounded({"anyOf": schemas} if len(schemas) > 1 else schemas[0], "tools")
+    call = f'call: {start} "\\n" body "\\n" {end}\nbody: %json {body}\n'
+    if wanted.or_words:
+        return f"start: (WORDS call){'*' if wanted.many else '?'} WORDS\nWORDS: /(.|\\n)*/\n{call}"
+    return f"start: call{' (BREAK? call)*' if wanted.many else ''}\nBREAK: /\\n/\n{call}"
 
 
 class Compiler:
@@ -84,30 +87,42 @@ class Compiler:
     def __init__(self, tokenizer: TokenizerWrapper, vocabulary: int) -> None:
         self._vocabulary = vocabulary
         self._ends = sorted(tokenizer.eos_token_ids)
-        self._think_end = tokenizer.think_end_id if tokenizer.has_thinking else None
+        self._thought = (tokenizer.think_start_id, tokenizer.think_end_id) if tokenizer.has_thinking else None
         self._index: LLTokenizer = from_tokenizer(tokenizer._tokenizer, n_vocab=vocabulary, eos_token=self._ends)
+        start, end = tokenizer.tool_call_start, tokenizer.tool_call_end
+        known = tokenizer.get_vocab()
+        ids = [known.get(marker) for marker in (start, end)]
+        special = all(token is not None and self._index.is_special_token(token) for token in ids)
+        self.markers = Markers(start, end, special)
 
     def processor(self, grammar: Grammar, prompt_tokens: int) -> GrammarProcessor:
         """What holds one row inside the grammar; raises InvalidRequest when it does not fit this tokenizer."""
         matcher = LLMatcher(self._index, grammar.source, log_level=0, limits=LIMITS)
         if matcher.is_error():
-            raise InvalidRequest(f"The grammar cannot be used: {matcher.get_error()}", param="response_format")
-        opens_with = self._think_end if grammar.after_thinking else None
-        return GrammarProcessor(matcher, self._vocabulary, self._ends, opens_with, prompt_tokens)
+            raise InvalidRequest(
+                f"The grammar cannot be used: {_first_line(matcher.get_error())}", param="response_format"
+            )
+        thought = self._thought if grammar.may_think else None
+        return GrammarProcessor(matcher, self._vocabulary, self._ends, thought, prompt_tokens)
 
 
 class GrammarProcessor:
     """A logits processor: consumes what was drawn, then masks what must not come next."""
 
     def __init__(
-        self, matcher: LLMatcher, vocabulary: int, ends: Collection[int], opens_with: int | None, prompt_tokens: int
+        self,
+        matcher: LLMatcher,
+        vocabulary: int,
+        ends: Collection[int],
+        thought: tuple[int, int] | None,
+        prompt_tokens: int,
     ) -> None:
         self._matcher = matcher
         self._mask = np.zeros((vocabulary + 31) // 32, dtype=np.int32)
         self._only_end = np.full(vocabulary, -np.inf, dtype=np.float32)
         self._only_end[list(ends)] = 0.0
-        self._opens_with = opens_with
-        self._is_open = opens_with is None
+        self._thought = thought
+        self._state: Literal["may think", "thinks", "answers"] = "may think" if thought else "answers"
         self._seen = prompt_tokens
         self.error = ""
         """Why the grammar was given up, when it hit its limits; the row must then end with an error."""
@@ -117,20 +132,26 @@ class GrammarProcessor:
         for token in np.array(tokens[self._seen :]):
             self._consume(int(token))
         self._seen = tokens.size
-        if not self._is_open:
+        if self._state == "thinks":
             return logits
         if self._matcher.is_stopped():
-            self.error = self._matcher.get_error()
+            self.error = _first_line(self._matcher.get_error())
             return logits + mx.array(self._only_end)
         self._matcher.unsafe_compute_mask_ptr(self._mask.ctypes.data, self._mask.nbytes)
+        if self._state == "may think" and self._thought is not None:
+            self._mask.view(np.uint32)[self._thought[0] // 32] |= np.uint32(1 << (self._thought[0] % 32))
         penalty = mx.array(_PENALTY_OF_BYTE)[mx.array(self._mask.view(np.uint8))].reshape(-1)
         return logits + penalty[: logits.shape[-1]]
 
     def _consume(self, token: int) -> None:
-        if not self._is_open:
-            self._is_open = token == self._opens_with
-        elif not self._matcher.is_stopped():
-            self._matcher.consume_token(token)
+        if self._thought is not None and self._state == "may think" and token == self._thought[0]:
+            self._state = "thinks"
+        elif self._thought is not None and self._state == "thinks":
+            self._state = "answers" if token == self._thought[1] else "thinks"
+        else:
+            self._state = "answers"
+            if not self._matcher.is_stopped():
+                self._matcher.consume_token(token)
 
 
 def _call_schema(function: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,11 +159,16 @@ def _call_schema(function: Mapping[str, Any]) -> dict[str, Any]:
         "type": "object",
         "properties": {
             "name": {"const": function["name"]},
-            "arguments": function.get("parameters") or {"type": "object"},
+            "arguments": _parameters(function),
         },
         "required": ["name", "arguments"],
         "additionalProperties": False,
     }
+
+
+def _parameters(function: Mapping[str, Any]) -> Mapping[str, Any]:
+    parameters: Mapping[str, Any] = function.get("parameters") or {"type": "object", "additionalProperties": False}
+    return parameters
 
 
 def _bounded(schema: Mapping[str, Any], param: str) -> str:
@@ -175,7 +201,11 @@ def _compiled(schema: str, param: str) -> str:
     return source
 
 
+def _first_line(problem: str) -> str:
+    return problem.partition("\n")[0]
+
+
 def _check(source: str, param: str) -> None:
     problem: str = LLMatcher.validate_grammar(source, limits=LIMITS)
     if problem and not problem.startswith("WARNING"):
-        raise InvalidRequest(f"The schema cannot be used: {problem.splitlines()[0]}", param=param)
+        raise InvalidRequest(f"The schema cannot be used: {_first_line(problem)}", param=param)

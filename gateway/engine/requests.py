@@ -1,15 +1,15 @@
-"""What crosses the border of the engine: a generation goes in, pieces of text and one finish come out."""
+"""What crosses the border of the engine: a generation goes in, pieces of text and one finish come out.
+
+Values only, so that a gateway without an engine loads neither MLX nor llguidance.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from catalog.ids import AdapterId, BaseId
-
-if TYPE_CHECKING:  # a gateway without an engine loads neither MLX nor llguidance
-    from gateway.engine.grammar import Grammar
 
 FinishReason = Literal["stop", "length"]
 
@@ -27,6 +27,41 @@ class Sampling:
     presence_penalty: float = 0.0
     repetition_penalty: float = 1.0
     logit_bias: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AnyObject:
+    """The answer is a JSON object."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitsSchema:
+    """The answer is JSON that a schema accepts."""
+
+    schema: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CallsTools:
+    """The answer calls these tools with arguments that their parameters accept.
+
+    One call, or several with `many`; with `or_words` it may also say something instead, or before.
+    """
+
+    tools: Sequence[Mapping[str, Any]]
+    many: bool
+    or_words: bool
+
+
+Constraint = AnyObject | FitsSchema | CallsTools
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """A checked constraint in llguidance's form. With `may_think` a thought may come first."""
+
+    source: str
+    may_think: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +123,5 @@ class EngineState:
     context: int
     active_adapter: AdapterId | None
     resident_adapters: tuple[AdapterId, ...]
+    sampling: Sampling = Sampling()
+    """How an answer is drawn when the request does not say: the base's own generation_config.json."""

@@ -7,7 +7,8 @@ produced (OpenAI's API reference); `repetition_penalty` counts the prompt too (K
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from catalog.base import blas
 from gateway.engine.requests import Sampling
@@ -21,6 +22,15 @@ Sampler = Callable[[mx.array], mx.array]
 LogitsProcessor = Callable[[mx.array, mx.array], mx.array]
 
 _MASK_64 = (1 << 64) - 1
+
+
+def sampling_of(generation_config: Mapping[str, Any]) -> Sampling:
+    """How a base's own generation_config.json draws; `do_sample: false` is greedy, what it does not say is OpenAI's."""
+    if generation_config.get("do_sample") is False:
+        return Sampling(temperature=0.0)
+    names = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+    given = {name: generation_config[name] for name in names if generation_config.get(name) is not None}
+    return Sampling(**given)
 
 
 def make_sampler(sampling: Sampling) -> Sampler:

@@ -26,10 +26,10 @@ from catalog.base.load import Base
 from catalog.base.lora import Adapter, LinearShape
 from catalog.errors import EngineFailed, InvalidRequest, Overloaded, RagweldError, Unavailable
 from catalog.ids import AdapterId, BaseId
-from gateway.engine.grammar import Compiler, GrammarProcessor
+from gateway.engine.grammar import Compiler, GrammarProcessor, Markers
 from gateway.engine.prefixes import PrefixCache
-from gateway.engine.requests import Finish, FinishReason, Generation, Piece, TokenLogprob
-from gateway.engine.sampling import LogitsProcessor, make_processors, make_sampler
+from gateway.engine.requests import Finish, FinishReason, Generation, Piece, Sampling, TokenLogprob
+from gateway.engine.sampling import LogitsProcessor, make_processors, make_sampler, sampling_of
 from gateway.engine.slots import SlotCache, SlotModel, SlotTable
 from gateway.engine.text import AnswerText
 
@@ -93,6 +93,8 @@ class Served:
     context: int
     precision: str
     shapes: Mapping[str, LinearShape]
+    sampling: Sampling
+    tool_markers: Markers
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +215,7 @@ class Worker:
         self._table = SlotTable(self._limits.adapter_slots)
         self._compiler = Compiler(base.tokenizer, int(base.config["vocab_size"]))
         self._new_generator()
-        self._loaded(Served(base.base, base.tokenizer, base.context, base.precision, self._model.shapes))
+        self._loaded(_served(base, self._model, self._compiler))
 
     def _unload(self) -> None:
         self._prefixes.clear()
@@ -399,6 +401,18 @@ class Worker:
         self._stopping = True
         self._fail_all(STOPPING)
         self._generator = None
+
+
+def _served(base: Base, model: SlotModel, compiler: Compiler) -> Served:
+    return Served(
+        base=base.base,
+        tokenizer=base.tokenizer,
+        context=base.context,
+        precision=base.precision,
+        shapes=model.shapes,
+        sampling=sampling_of(base.generation),
+        tool_markers=compiler.markers,
+    )
 
 
 def _put_all(batch: list[tuple[Row, News]]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from catalog.errors import InvalidRequest
-from gateway.wire.request import AssistantMessage, ChatRequest, RefusalPart, TextPart
+from gateway.wire.request import AssistantMessage, ChatRequest, ObjectFormat, RefusalPart, SchemaFormat, TextPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ FIELDS: dict[str, Support] = {
     "reasoning_effort": Refused(
         "the model thinks or does not; use 'none' or 'medium'", unless=lambda value: value in ("none", "medium")
     ),
-    "response_format": Refused("only text can be asked for", unless=lambda value: value == {"type": "text"}),
+    "response_format": Honoured(),
     "safety_identifier": Ignored("it names the end user to a provider"),
     "seed": Honoured(),
     "service_tier": Refused("there is one tier", unless=lambda value: value in ("auto", "default")),
@@ -69,9 +69,7 @@ FIELDS: dict[str, Support] = {
     "stream": Honoured(),
     "stream_options": Honoured(),
     "temperature": Honoured(),
-    "tool_choice": Refused(
-        "a call cannot be forced; use 'auto' or 'none'", unless=lambda value: value in ("auto", "none")
-    ),
+    "tool_choice": Honoured(),
     "tools": Honoured(),
     "top_logprobs": Honoured(),
     "top_p": Honoured(),
@@ -107,12 +105,14 @@ def check_supported(request: ChatRequest) -> None:
             raise InvalidRequest(
                 "Only function tools can be called here.", param=f"tools[{index}]", code="unsupported_parameter"
             )
-        if tool.function.strict:
-            raise InvalidRequest(
-                "Strict arguments are not supported here.",
-                param=f"tools[{index}].function.strict",
-                code="unsupported_parameter",
-            )
+    wants_json = isinstance(request.response_format, ObjectFormat | SchemaFormat)
+    if wants_json and request.tools and request.tool_choice != "none":
+        raise InvalidRequest(
+            "tools and a JSON response_format cannot be asked for together.",
+            hint="Set tool_choice to none, or leave one of them out.",
+            param="response_format",
+            code="unsupported_parameter",
+        )
     _check_parts(request)
 
 

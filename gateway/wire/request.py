@@ -121,6 +121,37 @@ class TemplateOptions(Struct, forbid_unknown_fields=True, frozen=True):
     enable_thinking: bool | None = None
 
 
+class TextFormat(Struct, tag="text", tag_field="type", forbid_unknown_fields=True, frozen=True):
+    pass
+
+
+class ObjectFormat(Struct, tag="json_object", tag_field="type", forbid_unknown_fields=True, frozen=True):
+    pass
+
+
+class NamedSchema(Struct, forbid_unknown_fields=True, frozen=True):
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    schema: dict[str, Any] | None = None
+    strict: bool | None = None
+    """Held to in any case."""
+    description: str | None = None
+
+
+class SchemaFormat(Struct, tag="json_schema", tag_field="type", forbid_unknown_fields=True, frozen=True):
+    json_schema: NamedSchema
+
+
+class ChosenFunction(Struct, forbid_unknown_fields=True, frozen=True):
+    name: Name
+
+
+class ChosenTool(Struct, forbid_unknown_fields=True, frozen=True):
+    """One tool that must be called."""
+
+    type: Literal["function"]
+    function: ChosenFunction
+
+
 class ChatRequest(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The body of `POST /v1/chat/completions`; null is the same as absent."""
 
@@ -148,7 +179,7 @@ class ChatRequest(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True)
     prompt_cache_options: dict[str, Any] | None = None
     prompt_cache_retention: str | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
-    response_format: dict[str, Any] | None = None
+    response_format: TextFormat | ObjectFormat | SchemaFormat | None = None
     safety_identifier: str | None = None
     seed: Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)] | None = None
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
@@ -161,7 +192,7 @@ class ChatRequest(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    tool_choice: Literal["none", "auto", "required"] | ChosenTool | None = None
     tools: Annotated[list[Tool], Meta(max_length=128)] | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
@@ -194,6 +225,12 @@ class ChatRequest(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True)
         if options is not None and options.enable_thinking is not None:
             return options.enable_thinking
         return self.reasoning_effort != "none"
+
+    @property
+    def asks_to_think(self) -> bool:
+        """Whether the caller said that the model should think."""
+        options = self.chat_template_kwargs
+        return self.thinking and (self.reasoning_effort is not None or bool(options and options.enable_thinking))
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,3 +290,13 @@ def _check_together(request: ChatRequest) -> None:
         )
     if request.tool_choice not in (None, "none", "auto") and not request.tools:
         raise InvalidRequest("tool_choice needs tools.", param="tool_choice", code="invalid_value")
+    if isinstance(request.tool_choice, ChosenTool) and request.tool_choice.function.name not in _names(request):
+        raise InvalidRequest(
+            f"tool_choice names {request.tool_choice.function.name!r}, which is none of the tools.",
+            param="tool_choice.function.name",
+            code="invalid_value",
+        )
+
+
+def _names(request: ChatRequest) -> set[str]:
+    return {tool.function.name for tool in request.tools or () if tool.function is not None}

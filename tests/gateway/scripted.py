@@ -13,7 +13,7 @@ from typing import Any
 from catalog.adapters import content_id
 from catalog.errors import InvalidAdapter, NotFound, RagweldError
 from catalog.ids import BARE_BASE, AdapterId, BaseId, ModelRef
-from gateway.engine.requests import EngineState, Finish, Generation, Piece, TokenLogprob
+from gateway.engine.requests import Constraint, EngineState, Finish, Generation, Grammar, Piece, TokenLogprob
 
 BASE = BaseId("ragweld-nano")
 NAMED = AdapterId(hashlib.sha256(b"named").hexdigest())
@@ -73,6 +73,9 @@ class ScriptedEngine:
         self.thinking: bool | None = None
         self.closed = 0
 
+    def adapter_names(self) -> tuple[str, ...]:
+        return ("named",)
+
     async def start(self) -> None:
         return
 
@@ -111,6 +114,9 @@ class ScriptedEngine:
         if (folder / "spoiled").exists():
             raise InvalidAdapter("layers.0.q_proj.lora_a is not finite.", tensor="layers.0.q_proj.lora_a")
         return content_id(folder)
+
+    async def grammar(self, wanted: Constraint, *, may_think: bool) -> Grammar:
+        return Grammar(repr(wanted), may_think)
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Piece | Finish, None]:
         self.asked.append(generation)

@@ -27,7 +27,7 @@ ALL = (OLLAMA, LLAMA, ROUTER, OPENAI)
 
 
 def facts(*upstreams: Upstream, obstacle: FallbackReason | None = None, strict: bool = False) -> Facts:
-    return Facts({"ragweld-nano", BASE}, upstreams, obstacle, "the base is being loaded", strict)
+    return Facts({"ragweld-nano", BASE}, {"pirate"}, upstreams, obstacle, "the base is being loaded", strict)
 
 
 def shown(route: Route) -> str:

@@ -12,8 +12,8 @@ import pytest
 
 from catalog.errors import InvalidRequest
 from gateway.engine import grammar
-from gateway.engine.grammar import Grammar
-from gateway.engine.requests import Finish, Generation, Sampling
+from gateway.engine.grammar import Markers
+from gateway.engine.requests import AnyObject, CallsTools, FitsSchema, Generation, Grammar, Sampling
 from tests.gateway.engine.conftest import GREEDY, House, answer, prompt, run, running
 
 SCHEMA = {
@@ -38,14 +38,14 @@ def tool(name: str, **properties: object) -> dict[str, Any]:
     return {"type": "function", "function": {"name": name, "parameters": parameters}}
 
 
+NO_TOOLS = Markers(None, None, are_special=False)
 TOOLS = [tool("weather", place={"enum": ["Oslo", "Rome"]}), tool("clock")]
 
 
 def test_random_weights_give_valid_json_in_a_mixed_batch(house: House) -> None:
-    wanted = grammar.json_schema(SCHEMA, param="response_format")
-
     async def scene() -> None:
         async with running(house, max_queued_tokens=1 << 16) as engine:
+            wanted = await engine.grammar(FitsSchema(SCHEMA), may_think=False)
             tokens = await prompt(engine, "hello")
             free = Generation(tokens, house.ids[0], 40, sampling=GREEDY)
             alone, _ = await answer(engine, free)
@@ -70,9 +70,7 @@ def test_forced_calls_are_calls_of_the_tools_given(house: House) -> None:
     async def scene() -> None:
         async with running(house) as engine:
             tokens = await prompt(engine, "hello")
-            markers = engine.markers
-            assert markers.tool_start and markers.tool_end
-            wanted = grammar.tool_calls(TOOLS, (markers.tool_start, markers.tool_end), many=False)
+            wanted = await engine.grammar(CallsTools(TOOLS, many=False, or_words=False), may_think=False)
             for seed in range(6):
                 sampling = Sampling(temperature=1.0, seed=seed)
                 text, finish = await answer(engine, Generation(tokens, None, 300, sampling=sampling, grammar=wanted))
@@ -88,19 +86,43 @@ def test_forced_calls_are_calls_of_the_tools_given(house: House) -> None:
     run(scene())
 
 
-def test_a_grammar_after_thinking_begins_where_the_thought_ends(house: House) -> None:
+def test_a_thought_may_come_first_and_the_answer_is_held_all_the_same(house: House) -> None:
     async def scene() -> None:
         async with running(house) as engine:
             tokens = await prompt(engine, "hello")
             think_end = (await engine.prompt_tokens([{"role": "user", "content": "</think>"}], [], thinking=True))[3]
-            wanted = grammar.json_object(after_thinking=True)
-            sampling = Sampling(temperature=1.0, seed=1, logit_bias={think_end: 3.0})
-            text, finish = await answer(engine, Generation(tokens, None, 1500, sampling=sampling, grammar=wanted))
-            assert isinstance(finish, Finish)
-            thought, end, rest = text.partition("</think>")
-            assert end, "the bias makes the thought end"
-            assert not thought.lstrip().startswith("{")
-            assert rest.lstrip().startswith("{")
+            wanted = await engine.grammar(AnyObject(), may_think=True)
+            bias = {think_end - 1: 8.0, think_end: 9.0}
+            thoughts = 0
+            for seed in range(12):
+                sampling = Sampling(temperature=1.0, seed=seed, logit_bias=bias)
+                text, _ = await answer(engine, Generation(tokens, None, 100, sampling=sampling, grammar=wanted))
+                if text.startswith("<think>"):
+                    _, end, text = text.partition("</think>")
+                    thoughts += bool(end)
+                assert not text or text.startswith("{")
+            assert thoughts >= 2
+
+    run(scene())
+
+
+def test_strict_tools_leave_words_free_and_hold_every_call(house: House) -> None:
+    async def scene() -> None:
+        async with running(house) as engine:
+            tokens = await prompt(engine, "hello")
+            wanted = await engine.grammar(CallsTools(TOOLS, many=True, or_words=True), may_think=False)
+            start = (await engine.prompt_tokens([{"role": "user", "content": "<tool_call>"}], [], thinking=True))[3]
+            called = 0
+            for seed in range(8):
+                sampling = Sampling(temperature=1.0, seed=seed, logit_bias={start: 4.0})
+                text, _ = await answer(engine, Generation(tokens, None, 250, sampling=sampling, grammar=wanted))
+                for block in text.split("<tool_call>")[1:]:
+                    inside, end, _ = block.partition("</tool_call>")
+                    if end:
+                        called += 1
+                        (call,) = engine.parse_tool_call(inside.strip(), TOOLS)
+                        assert call["name"] in ("weather", "clock")
+            assert called >= 4
 
     run(scene())
 
@@ -125,14 +147,15 @@ def nested(depth: int) -> dict[str, Any]:
 def test_a_hostile_schema_is_a_clear_error_soon(schema: dict[str, Any], message: str) -> None:
     began = time.process_time()
     with pytest.raises(InvalidRequest, match=message) as refusal:
-        grammar.json_schema(schema, param="response_format")
+        grammar.compile_constraint(FitsSchema(schema), NO_TOOLS, may_think=False)
     assert refusal.value.param == "response_format"
     assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize("pattern", ["((((a{1,1000}){1,1000}){1,1000}){1,1000})", "(.*a){40}.*b.{60}", "(x+x+)+y"])
 def test_a_hostile_pattern_never_stalls_the_others(house: House, pattern: str) -> None:
-    wanted = grammar.json_schema({"type": "string", "pattern": pattern}, param="response_format")
+    schema = FitsSchema({"type": "string", "pattern": pattern})
+    wanted = grammar.compile_constraint(schema, NO_TOOLS, may_think=False)
 
     async def scene() -> None:
         async with running(house) as engine:

@@ -29,7 +29,6 @@ REFUSED_VALUES: dict[str, Any] = {
     "modalities": ["text", "audio"],
     "moderation": {"model": "omni-moderation-latest"},
     "reasoning_effort": "high",
-    "response_format": {"type": "json_object"},
     "service_tier": "priority",
     "store": True,
     "verbosity": "low",
@@ -68,7 +67,7 @@ def test_what_is_refused_or_ignored_says_why() -> None:
 
 def test_every_refused_field_has_a_case_here() -> None:
     refused = {name for name, support in FIELDS.items() if isinstance(support, Refused)}
-    assert refused - {"tool_choice"} == set(REFUSED_VALUES)
+    assert refused == set(REFUSED_VALUES)
     assert {name for name, support in FIELDS.items() if isinstance(support, Ignored)} <= set(HARMLESS_VALUES)
 
 
@@ -91,12 +90,20 @@ def test_null_is_the_same_as_absent(name: str) -> None:
     check_supported(parse(plain(**{name: None})).request)
 
 
-@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "f"}}])
-def test_a_forced_call_is_refused(choice: object) -> None:
+def test_json_and_tools_together_are_refused() -> None:
     tools = [{"type": "function", "function": {"name": "f"}}]
     with pytest.raises(InvalidRequest) as caught:
-        check_supported(parse(plain(tools=tools, tool_choice=choice)).request)
-    assert caught.value.param == "tool_choice"
+        check_supported(parse(plain(tools=tools, response_format={"type": "json_object"})).request)
+    assert caught.value.param == "response_format"
+    check_supported(parse(plain(tools=tools, tool_choice="none", response_format={"type": "json_object"})).request)
+
+
+def test_a_tool_that_is_not_given_cannot_be_forced() -> None:
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    chosen = {"type": "function", "function": {"name": "g"}}
+    with pytest.raises(InvalidRequest) as caught:
+        parse(plain(tools=tools, tool_choice=chosen))
+    assert caught.value.param == "tool_choice.function.name"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,182 @@
+"""What the gateway does for adapters: take in from a folder, a run or Hugging Face's cache; list; remove. Blocking, but
+for `taken_in`.
+
+A folder is looked up inside the configured roots only, links followed first, so that a request never reaches the rest
+of the disk. What is taken in is brought to the house's layout and checked by the engine before it is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from catalog import formats
+from catalog.adapters import ADAPTERS_FOLDER, AdapterStore, Aliases, read_config
+from catalog.errors import Conflict, InvalidAdapter, InvalidRequest, NotFound, Unavailable
+from catalog.ids import AdapterId, BaseId, checked_name
+from catalog.runs import RunStore
+from catalog.settings import Settings
+
+HUB_FILES = ["*.safetensors", "*.npz", "*.json"]
+
+
+class AdapterRequest(BaseModel):
+    """Body of `POST /api/adapters`: one source, an optional name, and whether it becomes active."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str | None = None
+    run_id: str | None = None
+    repo: str | None = None
+    name: str | None = None
+    activate: bool = False
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if sum(source is not None for source in (self.path, self.run_id, self.repo)) != 1:
+            raise ValueError("give exactly one of path, run_id and repo")
+        return self
+
+
+class LoadLoraRequest(BaseModel):
+    """vLLM's `POST /v1/load_lora_adapter`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lora_name: str
+    lora_path: str
+    load_inplace: bool = False
+    base_model_name: str | None = None
+
+
+class UnloadLoraRequest(BaseModel):
+    """vLLM's `POST /v1/unload_lora_adapter`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lora_name: str
+    lora_int_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """Where adapters come from and go to."""
+
+    home: Path
+    settings: Settings
+    runs: RunStore
+    adapters: AdapterStore
+
+
+def source_folder(wanted: AdapterRequest, shelf: Shelf) -> Path:
+    """The folder that the request names; raises InvalidRequest, NotFound, Conflict or Unavailable."""
+    if wanted.path is not None:
+        return _inside_roots(wanted.path, shelf)
+    if wanted.run_id is not None:
+        run = shelf.runs.get(wanted.run_id)
+        if run.status != "completed":
+            raise Conflict(f"Run {run.run_id} is {run.status} and has no finished adapter.", code=f"run_{run.status}")
+        return shelf.runs.model_folder(run.run_id)
+    return _from_hub(wanted.repo or "")
+
+
+@asynccontextmanager
+async def taken_in(source: Path, home: Path) -> AsyncIterator[Path]:
+    """The adapter in the house's layout, in a folder that is gone when the block ends."""
+    scratch = await asyncio.to_thread(_scratch_folder, home / ADAPTERS_FOLDER)
+    try:
+        await asyncio.to_thread(formats.normalise, source, scratch / "adapter")
+        yield scratch / "adapter"
+    finally:
+        await asyncio.to_thread(shutil.rmtree, scratch)
+
+
+def keep(folder: Path, checked: AdapterId, wanted: AdapterRequest, shelf: Shelf) -> AdapterId:
+    """Keep a checked adapter under its content id, and its name; raises Conflict when it changed on the way."""
+    name = checked_name(wanted.name, "name") if wanted.name is not None else None
+    adapter_id = shelf.adapters.put(folder, name=name)
+    if adapter_id != checked:
+        raise Conflict("The adapter changed while it was checked.", code="adapter_changed")
+    return adapter_id
+
+
+def activate(adapter_id: AdapterId, base: BaseId, shelf: Shelf) -> None:
+    """Make an adapter the active one of a base, unless it is; raises Conflict when somebody else was faster."""
+    current = shelf.adapters.active(base)
+    if current != adapter_id:
+        shelf.adapters.move(base, adapter_id, expected=current, reason="activated by a person")
+        shelf.adapters.mirror(adapter_id, shelf.home / shelf.settings.training.ragweld_agent_model_path)
+
+
+def listing(store: AdapterStore, resident: tuple[AdapterId, ...]) -> list[dict[str, Any]]:
+    """Every adapter kept, with its names, where it is active and what it is made of."""
+    aliases = store.aliases()
+    return [row for adapter_id in store.list_ids() if (row := _row(store, aliases, adapter_id, resident)) is not None]
+
+
+def remove(pointer: str, base: BaseId | None, store: AdapterStore) -> AdapterId:
+    """Delete an adapter by name, run id or (the beginning of) its id; raises NotFound, Conflict."""
+    adapter_id = store.resolve(base or BaseId(""), pointer)
+    store.delete(adapter_id)
+    return adapter_id
+
+
+def _scratch_folder(parent: Path) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=".incoming.", dir=parent))
+
+
+def _row(
+    store: AdapterStore, aliases: Aliases, adapter_id: AdapterId, resident: tuple[AdapterId, ...]
+) -> dict[str, Any] | None:
+    try:
+        folder = store.folder(adapter_id)
+        config = read_config(folder)
+    except (NotFound, InvalidAdapter):
+        return None  # deleted or spoiled since it was listed
+    return {
+        "id": adapter_id,
+        "names": sorted(name for name, known in aliases.names.items() if known == adapter_id),
+        "active_on": sorted(base for base in aliases.bases if aliases.active(base) == adapter_id),
+        "resident": adapter_id in resident,
+        "base": config.model,
+        "rank": config.lora_parameters.rank,
+        "scale": config.lora_parameters.scale,
+        "targets": config.lora_parameters.keys,
+        "bytes": sum(path.stat().st_size for path in folder.iterdir()),
+    }
+
+
+def _inside_roots(path: str, shelf: Shelf) -> Path:
+    roots = [(shelf.home / Path(root).expanduser()).resolve() for root in shelf.settings.engine.adapter_roots]
+    folder = (shelf.home / path).resolve()
+    if not any(folder.is_relative_to(root) for root in roots):
+        raise InvalidRequest(
+            "The path lies outside the folders that adapters may come from.",
+            hint=f"Put it under {', '.join(shelf.settings.engine.adapter_roots)} in the home folder, or add its folder "
+            "to engine.adapter_roots.",
+            param="path",
+        )
+    if not folder.is_dir():
+        raise NotFound(f"There is no folder {path!r}.", param="path")
+    return folder
+
+
+def _from_hub(repo: str) -> Path:
+    from huggingface_hub import snapshot_download  # slow to import, and seldom needed
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repo, allow_patterns=HUB_FILES))
+    except HFValidationError as error:
+        raise InvalidRequest(f"{repo!r} is no repository id: {error}", param="repo") from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise Unavailable(f"{repo} cannot be fetched from Hugging Face: {error}", code="hub_unreachable") from error

@@ -1,0 +1,85 @@
+"""`/api/adapters`, and vLLM's two routes over the same functions: add, list, remove, roll back."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from litestar import Request, Response, delete, get, post
+from litestar.params import FromPath
+
+from catalog.errors import Conflict, InvalidRequest, Unavailable
+from catalog.ids import AdapterId, BaseId
+from gateway import adapters, context
+from gateway.adapters import AdapterRequest, LoadLoraRequest, Shelf, UnloadLoraRequest
+from gateway.api import reading
+from gateway.context import Context
+
+
+@post("/api/adapters", status_code=200)
+async def add(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    """Take in an adapter, check it against the loaded base, keep it, and activate it if asked."""
+    here = context.of(request)
+    wanted = await reading.body_of(request, AdapterRequest)
+    base, adapter_id = await _take_in(here, wanted)
+    if wanted.activate:
+        await asyncio.to_thread(adapters.activate, adapter_id, base, _shelf(here))
+    return {"ok": True, "id": adapter_id, "name": wanted.name, "base": base, "active": wanted.activate}
+
+
+@get("/api/adapters")
+async def list_all(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    """Every adapter kept here."""
+    here = context.of(request)
+    resident = here.engine.counters.resident if here.engine is not None else ()
+    return {"adapters": await asyncio.to_thread(adapters.listing, here.adapters, resident)}
+
+
+@delete("/api/adapters/{pointer:str}", status_code=200)
+async def remove(request: Request[Any, Any, Any], pointer: FromPath[str]) -> dict[str, Any]:
+    """Delete an adapter that is not active; streams that use it finish."""
+    here = context.of(request)
+    adapter_id = await asyncio.to_thread(adapters.remove, pointer, here.ready_base(), here.adapters)
+    return {"ok": True, "id": adapter_id, "deleted": True}
+
+
+@post("/v1/load_lora_adapter", status_code=200)
+async def load_lora(request: Request[Any, Any, Any]) -> Response[str]:
+    """vLLM's: `lora_name` answers from now on."""
+    here = context.of(request)
+    wanted = await reading.body_of(request, LoadLoraRequest)
+    names = (await asyncio.to_thread(here.adapters.aliases)).names
+    if wanted.lora_name in names and not wanted.load_inplace:
+        raise InvalidRequest(f"The lora adapter '{wanted.lora_name}' has already been loaded.", param="lora_name")
+    await _take_in(here, AdapterRequest(path=wanted.lora_path, name=wanted.lora_name))
+    return Response(f"Success: LoRA adapter '{wanted.lora_name}' added successfully.", media_type="text/plain")
+
+
+@post("/v1/unload_lora_adapter", status_code=200)
+async def unload_lora(request: Request[Any, Any, Any]) -> Response[str]:
+    """vLLM's: `lora_name` no longer answers."""
+    here = context.of(request)
+    wanted = await reading.body_of(request, UnloadLoraRequest)
+    await asyncio.to_thread(here.adapters.unname, wanted.lora_name)
+    return Response(f"Success: LoRA adapter '{wanted.lora_name}' removed successfully.", media_type="text/plain")
+
+
+async def _take_in(here: Context, wanted: AdapterRequest) -> tuple[BaseId, AdapterId]:
+    base = here.ready_base()
+    if here.engine is None or base is None:
+        raise Unavailable("The engine cannot check the adapter now.", hint=here.engine_obstacle()[1])
+    shelf = _shelf(here)
+    source = await asyncio.to_thread(adapters.source_folder, wanted, shelf)
+    async with adapters.taken_in(source, here.home) as folder:
+        checked = await here.engine.check_adapter(folder)
+        adapter_id = await asyncio.to_thread(adapters.keep, folder, checked, wanted, shelf)
+    if base != here.ready_base():
+        raise Conflict("Another base was loaded meanwhile.", code="other_base")
+    return base, adapter_id
+
+
+def _shelf(here: Context) -> Shelf:
+    return Shelf(here.home, here.settings, here.runs, here.adapters)
+
+
+handlers = [add, list_all, remove, load_lora, unload_lora]
