@@ -22,12 +22,13 @@ log = logging.getLogger(__name__)
 
 def create_app(context: Context) -> Litestar:
     """Routes and error handlers; upstreams are opened and the engine started with the server's lifespan."""
+    parts = [part for part in (context.upstreams, context.engine, context.watch) if part is not None]
     return Litestar(
         route_handlers=[*chat.handlers, *models.handlers, *runs.handlers, *adapters.handlers, *health.handlers],
         state=State({"context": context}, deep_copy=False),
         exception_handlers={Exception: render_error},
-        on_startup=[context.upstreams.start, *([context.engine.start] if context.engine else [])],
-        on_shutdown=[context.upstreams.stop, *([context.engine.stop] if context.engine else [])],
+        on_startup=[part.start for part in parts],
+        on_shutdown=[part.stop for part in reversed(parts)],
         openapi_config=None,
         logging_config=None,
         request_max_body_size=None,  # the border bounds it, in bytes and time

@@ -16,6 +16,7 @@ from catalog.ids import BaseId
 from catalog.runs import RunStore
 from catalog.settings import Settings, TrainingSettings, overlay
 from gateway import routing
+from gateway.folder_watch import FolderWatch
 from gateway.lifecycle import Lifecycle
 from gateway.measure import Measures
 from gateway.ports import AnswerEngine
@@ -31,6 +32,8 @@ class Context:
     home: Path
     environ: Mapping[str, str]
     engine: AnswerEngine | None
+    watch: FolderWatch | None
+    """Of the adapter folder; None without an engine."""
     upstreams: Upstreams
     runs: RunStore
     adapters: AdapterStore

@@ -21,6 +21,7 @@ from catalog.settings import Settings
 from gateway import logs
 from gateway.app import create_asgi
 from gateway.context import Context
+from gateway.folder_watch import FolderWatch
 from gateway.lifecycle import Lifecycle
 from gateway.measure import Measures
 from gateway.ports import AnswerEngine
@@ -57,17 +58,26 @@ def engine(settings: Settings, home: Path) -> AnswerEngine | None:
     return Engine(settings, home)
 
 
+def folder_watch(settings: Settings, home: Path, answering: AnswerEngine, adapters: AdapterStore) -> FolderWatch:
+    """What looks after the adapter folder that users know."""
+    training = settings.training
+    folder = home / Path(training.ragweld_agent_model_path).expanduser()
+    return FolderWatch(home, folder, training.ragweld_agent_reload_period_sec, answering, adapters)
+
+
 def build(settings: Settings, home: Path, environ: Mapping[str, str], answering: AnswerEngine | None) -> Context:
     """Everything that lives as long as the gateway."""
     measures = Measures(answering)
+    adapters = AdapterStore(home)
     return Context(
         settings=settings,
         home=home,
         environ=environ,
         engine=answering,
+        watch=folder_watch(settings, home, answering, adapters) if answering is not None else None,
         upstreams=Upstreams(environ, time.monotonic, measures.upstream_error),
         runs=RunStore(home),
-        adapters=AdapterStore(home),
+        adapters=adapters,
         measures=measures,
         lifecycle=Lifecycle(),
         started_at=time.time(),

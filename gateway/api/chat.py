@@ -23,6 +23,8 @@ async def chat_completions(request: Request[Any, Any, Any]) -> ASGIApp:
     body = await request.body()
     inline = len(body) <= PARSE_INLINE_BYTES
     parsed = wire.parse(body) if inline else await asyncio.to_thread(wire.parse, body)
+    if here.watch is not None:
+        await here.watch.before_request()
     facts = here.facts(strict=_is_strict(request))
     return chat.answer(here, parsed, routing.choose(parsed.request.model, facts))
 

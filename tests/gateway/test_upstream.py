@@ -29,7 +29,7 @@ from tests.gateway.misbehaving import (
 from tests.gateway.scripted import ScriptedEngine, words
 from tests.gateway.serving import Reply, Served, events_of, served, wait_until
 
-SHORT_S = 0.25
+SHORT_S = 0.8
 KEY = "sk-a-secret"
 HI: list[Any] = [{"role": "user", "content": "hi"}]
 
