@@ -1,9 +1,9 @@
 """Makes an adapter active that somebody put into the folder users know (`ragweld_agent_model_path`) by hand.
 
 The folder is looked at every `reload_period_sec`, or before every chat when that is 0; only names, times and sizes
-until they change. What is there is adopted when it is new to the base, or when it changed while we watched; a copy that was
-made by a promotion is active already and nothing happens. A bad one is refused by its tensor's name and the last good
-one keeps serving. `tests/gateway/test_folder_watch.py`.
+until they change. What is there is adopted when it is new to the base, or when it changed while we watched; a copy
+that was made by a promotion is active already and nothing happens. A bad one is refused by its tensor's name and the
+last good one keeps serving. `tests/gateway/test_folder_watch.py`.
 """
 
 from __future__ import annotations
