@@ -16,7 +16,7 @@ from catalog.settings import TrainingSettings
 T = TypeVar("T")
 
 SMALL_BASE_PARAMETERS = 50_000_000
-SMALL_BASE_STEPS = 100
+SMALL_BASE_STEPS = 160
 LARGE_BASE_STEPS = 300
 
 
@@ -99,7 +99,7 @@ class Profile(BaseModel):
     ) -> Self:
         """Enough optimizer steps to learn a small dataset, at a rate that suits the base's size."""
         small = base_parameters < SMALL_BASE_PARAMETERS
-        batch_size = 4 if small else 1
+        batch_size = 2 if small else 1
         accumulation = training.ragweld_agent_grad_accum_steps
         steps_per_epoch = max(1, math.ceil(rows * 0.9 / (batch_size * accumulation)))
         wanted_steps = SMALL_BASE_STEPS if small else LARGE_BASE_STEPS
