@@ -55,7 +55,14 @@ def train(run: Run, place: Workplace) -> Finish:
     """Do what the plan says. The run's folder holds a whole `model/` if any step was worth keeping."""
     watch = Watch(place.store, run.run_id, place.stop)
     prepared = lesson.prepare(run.plan, place.home)
-    reporter = Reporter(place.store, place.board, run.run_id, prepared.base.base, prepared.steps)
+    reporter = Reporter(
+        place.store,
+        place.board,
+        run.run_id,
+        prepared.base.base,
+        steps_planned=prepared.steps,
+        points_planned=prepared.steps // run.plan.telemetry_interval_steps,
+    )
     for sentence in lesson.in_words(prepared):
         reporter.say(sentence)
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from catalog.runs import RunStore
 from trainer.exporter import Board, RunSnapshot
-from trainer.projection import HELD_POINTS, Path, Point, Vector
+from trainer.projection import Path, Point, Vector, held_points
 
 log = logging.getLogger("trainer")
 
@@ -22,11 +22,13 @@ TelemetryPoint = tuple[RunSnapshot, int]
 class Reporter:
     """The one voice of a run."""
 
-    def __init__(self, store: RunStore, board: Board, run_id: str, base: str, steps_planned: int) -> None:
+    def __init__(
+        self, store: RunStore, board: Board, run_id: str, base: str, *, steps_planned: int, points_planned: int
+    ) -> None:
         self._store = store
         self._board = board
         self._run_id = run_id
-        self._path: Path[TelemetryPoint] = Path()
+        self._path: Path[TelemetryPoint] = Path(held_points(points_planned))
         self.snapshot = RunSnapshot(run_id, base, steps_planned=steps_planned)
         board.show(self.snapshot)
 
@@ -64,7 +66,7 @@ class Reporter:
 
     def _announce_plane(self, last: Point) -> None:
         self.say(
-            f"The path is drawn on the plane of its first {HELD_POINTS} points ({last.digest[:12]}), frozen now; "
+            f"The path is drawn on the plane of its first {self._path.hold} points ({last.digest[:12]}), frozen now; "
             f"it holds {last.share:.0%} of the squared displacement so far, measured in a sketch of 1,024 numbers."
         )
 

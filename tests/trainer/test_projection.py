@@ -6,7 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from trainer.projection import SKETCH_SIZE, Path, Plane, Vector, fit_plane, sketch
+from trainer.projection import SKETCH_SIZE, Path, Plane, Vector, fit_plane, held_points, sketch
 
 
 def axes(count: int) -> Vector:
@@ -97,3 +97,7 @@ def test_a_run_that_ends_early_gives_out_what_it_held() -> None:
         assert path.add(name, point) == []
     assert [name for name, _ in path.release()] == ["a", "b", "c"]
     assert isinstance(path.plane, Plane)
+
+
+def test_a_sixth_of_the_points_decides_the_plane_but_nobody_waits_long() -> None:
+    assert [held_points(planned) for planned in (1, 36, 60, 88, 10_000)] == [6, 6, 10, 14, 16]

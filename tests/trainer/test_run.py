@@ -23,7 +23,7 @@ from tests.tiny_base import write_adapter, write_base
 from tests.trainer.conftest import MakePlan, WriteRows, fact
 from trainer.course import MAX_SKIPPED_STEPS
 from trainer.main import train_next
-from trainer.projection import HELD_POINTS
+from trainer.projection import held_points
 from trainer.run import Workplace
 from trainer.schedule import learning_rate
 
@@ -129,9 +129,9 @@ def test_a_run_learns_measures_keeps_and_promotes(home: Home, make_plan: MakePla
 
 def test_points_wait_for_their_plane_and_then_come_in_order(home: Home, make_plan: MakePlan) -> None:
     told = [event for event in home.events(home.train(make_plan())) if event.type in ("telemetry", "progress")]
-    kinds = [event.type for event in told]
-    assert kinds[: HELD_POINTS - 1] == ["progress"] * (HELD_POINTS - 1)
-    assert kinds[HELD_POINTS - 1 : 2 * HELD_POINTS - 1] == ["telemetry"] * HELD_POINTS
+    kinds, held = [event.type for event in told], held_points(STEPS)
+    assert kinds[: held - 1] == ["progress"] * (held - 1)
+    assert kinds[held - 1 : 2 * held - 1] == ["telemetry"] * held
 
 
 def test_two_runs_with_one_seed_are_bit_equal_and_another_seed_is_not(home: Home, make_plan: MakePlan) -> None:
