@@ -9,11 +9,12 @@ import pytest
 
 from catalog import datasets, events
 from catalog.adapters import AdapterStore
-from catalog.base import locate
+from catalog.base import blas, locate
 from catalog.models import NANO
 from catalog.plan import Profile, RunRequest, resolve
 from catalog.runs import RunStore
 from catalog.settings import TrainingSettings
+from tests.requirements_of_machine import need_openblas
 from trainer.main import train_next
 from trainer.run import Workplace
 
@@ -23,6 +24,8 @@ POINTS = 40
 
 @pytest.mark.slow
 def test_the_sample_is_learned_within_two_minutes_of_one_core(tmp_path: Path) -> None:
+    if not blas.preload().fast:
+        need_openblas()
     folder, path, training = locate.find(NANO), datasets.sample_path(), TrainingSettings()
     assert folder is not None
     size = locate.size_of(folder)
