@@ -66,8 +66,10 @@ class EngineSettings(Section):
     """Prompt plus answer tokens of all admitted requests; beyond it 429 with Retry-After."""
     default_max_tokens: int = Field(1024, ge=1, le=1 << 20)
     """Answer length when the request names none."""
-    adapter_slots: int = Field(8, ge=2, le=128)
-    """Adapters that can be resident at once beside the bare base."""
+    adapter_slots: int = Field(32, ge=1, le=512)
+    """Adapters of one base that can be resident at once; beyond it the one unused for longest leaves."""
+    memory_bytes: int = Field(0, ge=0)
+    """Memory for all bases together; 0 is 70 % of the device's. Beyond it the base unused for longest leaves."""
     adapter_roots: Names = ["models", "data/agent_train_runs"]
     """Folders, in the home folder or absolute, from which adapters may be added by path."""
     prompt_cache_bytes: int = Field(512 * 1024 * 1024, ge=0)

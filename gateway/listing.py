@@ -22,7 +22,12 @@ class Standing:
     """What can answer now. `why_not` is the engine's reason when it has no base ready."""
 
     base: BaseId | None
+    """The default base; None while it is not ready."""
+    other_bases: Sequence[BaseId]
+    """Loaded when they are asked for."""
     adapters: Sequence[AdapterId]
+    adapter_names: Sequence[str]
+    """Names and run ids of adapters that fit the default base."""
     upstreams: Sequence[Upstream]
     why_not: str
     created: int
@@ -58,6 +63,11 @@ def _own_models(standing: Standing) -> Iterator[dict[str, Any]]:
         yield _entry(name, standing, RAGWELD, root=base)
     for adapter_id in standing.adapters:
         yield _entry(model_id(base, short(adapter_id)), standing, RAGWELD, root=base, parent=bare)
+    for name in standing.adapter_names:
+        yield _entry(name, standing, RAGWELD, root=base, parent=bare)
+    for other in standing.other_bases:
+        yield _entry(f"{RAGWELD}:{other}", standing, RAGWELD, root=other)
+        yield _entry(model_id(other, None), standing, RAGWELD, root=other)
 
 
 def _upstream_models(standing: Standing) -> Iterator[dict[str, Any]]:
@@ -114,7 +124,8 @@ def _why_not(row: ModelRow, standing: Standing) -> str | None:
         if standing.base is None:
             return standing.why_not
         wanted = row.model.removeprefix(f"{RAGWELD}:")
-        return None if wanted == standing.base else f"{standing.base} is what is loaded"
+        here = wanted == standing.base or wanted in standing.other_bases
+        return None if here else "its weights are not on this machine"
     served = any(upstream.model == row.model for upstream in standing.upstreams)
     return None if served else "no upstream of the settings serves it"
 

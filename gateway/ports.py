@@ -9,8 +9,8 @@ from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from catalog.ids import AdapterId, ModelRef
-from gateway.engine.requests import Constraint, EngineState, Finish, Generation, Grammar, Piece
+from catalog.ids import AdapterId, BaseId, ModelRef
+from gateway.engine.requests import Constraint, EngineState, Finish, Generation, Grammar, Piece, Sampling
 
 
 class Markers(Protocol):
@@ -26,6 +26,38 @@ class Markers(Protocol):
     def tool_end(self) -> str | None: ...
 
 
+class Voice(Protocol):
+    """Who answers a request, fixed once it was resolved: a base and an adapter (None is bare)."""
+
+    @property
+    def base(self) -> BaseId: ...
+    @property
+    def adapter_id(self) -> AdapterId | None: ...
+    @property
+    def context(self) -> int:
+        """Tokens of prompt and answer together."""
+
+    @property
+    def sampling(self) -> Sampling:
+        """How an answer is drawn when the request does not say."""
+
+    @property
+    def markers(self) -> Markers: ...
+
+    async def prompt_tokens(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], *, thinking: bool
+    ) -> tuple[int, ...]:
+        """Raises InvalidRequest."""
+
+    async def grammar(self, wanted: Constraint, *, may_think: bool) -> Grammar:
+        """What a generation can be held to; raises InvalidRequest."""
+
+    def parse_tool_call(self, text: str, tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Raises ValueError."""
+
+    def token_text(self, token_id: int) -> str: ...
+
+
 class EngineCounters(Protocol):
     """What the engine's thread did so far."""
 
@@ -37,11 +69,13 @@ class EngineCounters(Protocol):
     rows: int
     swaps: int
     swap_s: float
-    resident: tuple[AdapterId, ...]
+
+    @property
+    def resident(self) -> tuple[AdapterId, ...]: ...
 
 
 class AnswerEngine(Protocol):
-    """One base with its adapters. Errors are of `catalog.errors`."""
+    """The default base, others as they are asked for, and their adapters. Errors are of `catalog.errors`."""
 
     @property
     def counters(self) -> EngineCounters: ...
@@ -53,9 +87,6 @@ class AnswerEngine(Protocol):
     def refused_swaps(self) -> int:
         """Active adapters that could not be made resident."""
 
-    @property
-    def markers(self) -> Markers: ...
-
     def adapter_names(self) -> Collection[str]:
         """Names given to adapters; each can be asked for as a model. Cheap."""
 
@@ -65,24 +96,11 @@ class AnswerEngine(Protocol):
     def state(self) -> EngineState:
         """What is serving now; cheap."""
 
-    async def prompt_tokens(
-        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], *, thinking: bool
-    ) -> tuple[int, ...]:
-        """Raises InvalidRequest, Unavailable."""
-
-    async def resolve(self, ref: ModelRef) -> AdapterId | None:
+    async def resolve(self, ref: ModelRef) -> Voice:
         """Who answers `ref` now; raises NotFound, InvalidAdapter, Unavailable."""
 
     async def check_adapter(self, folder: Path) -> AdapterId:
         """Raises InvalidAdapter naming the tensor, Unavailable."""
 
-    async def grammar(self, wanted: Constraint, *, may_think: bool) -> Grammar:
-        """What a generation can be held to; raises InvalidRequest."""
-
     def generate(self, generation: Generation) -> AsyncGenerator[Piece | Finish, None]:
         """Pieces, then one Finish; admission is refused at the first item."""
-
-    def parse_tool_call(self, text: str, tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Raises ValueError."""
-
-    def token_text(self, token_id: int) -> str: ...

@@ -13,12 +13,12 @@ from msgspec import UNSET
 
 import catalog
 from catalog.adapters import short
-from catalog.ids import BARE_BASE, RAGWELD, BaseId, ModelRef, model_id
+from catalog.ids import BARE_BASE, RAGWELD, ModelRef, model_id
 from catalog.settings import EngineSettings
 from gateway import generation
 from gateway.choices import Choice, Item, side_by_side
 from gateway.engine.requests import Finish, Generation, TokenLogprob
-from gateway.ports import AnswerEngine
+from gateway.ports import AnswerEngine, Voice
 from gateway.speaker import Count, Speaker, Whole
 from gateway.speech import Call, Part, Splitter, Thought, Words
 from gateway.wire import answer as wire
@@ -32,27 +32,27 @@ async def begin(
     """An answer whose first piece is here; raises what the engine refuses or cannot do."""
     request = chat.request
     check_supported(request)
-    adapter_id = await engine.resolve(ref)
+    voice = await engine.resolve(ref)
     held = generation.constraint(chat)
     thinking = generation.thinks(request, held)
-    grammar = await engine.grammar(held, may_think=thinking) if held is not None else None
-    prompt = await engine.prompt_tokens(chat.messages, chat.tools, thinking=thinking)
-    state = engine.state()
-    most = generation.answer_tokens(request, settings, state.context, len(prompt))
+    grammar = await voice.grammar(held, may_think=thinking) if held is not None else None
+    prompt = await voice.prompt_tokens(chat.messages, chat.tools, thinking=thinking)
+    most = generation.answer_tokens(request, settings, voice.context, len(prompt))
     top_logprobs = (request.top_logprobs or 0) if request.logprobs else None
     generations = [
         Generation(
             prompt=prompt,
-            adapter_id=adapter_id,
+            adapter_id=voice.adapter_id,
             max_tokens=most,
             stop=request.stops,
-            sampling=generation.sampling(request, state.sampling, choice),
+            sampling=generation.sampling(request, voice.sampling, choice),
             grammar=grammar,
+            base=voice.base,
             top_logprobs=top_logprobs,
         )
         for choice in range(request.n or 1)
     ]
-    answer = EngineAnswer(engine, chat, generations, state.base or BaseId(""), clock)
+    answer = EngineAnswer(engine, voice, chat, generations, clock)
     try:
         await answer.await_first()
     except BaseException:
@@ -67,15 +67,15 @@ class EngineAnswer:
     def __init__(
         self,
         engine: AnswerEngine,
+        voice: Voice,
         chat: ParsedChat,
         generations: Sequence[Generation],
-        base: BaseId,
         clock: Callable[[], float],
     ) -> None:
-        adapter_id = generations[0].adapter_id
+        base, adapter_id = voice.base, voice.adapter_id
         self.speaker = Speaker(RAGWELD, f"{RAGWELD}:{base}", adapter_id or BARE_BASE)
         self.count = Count(prompt_tokens=len(generations[0].prompt))
-        self._engine = engine
+        self._voice = voice
         self._request = chat.request
         self._clock = clock
         self._model = model_id(base, short(adapter_id) if adapter_id else None)
@@ -83,8 +83,8 @@ class EngineAnswer:
         self._id = f"chatcmpl-{uuid.uuid4().hex}"
         self._created = int(time.time())
         self._cached_tokens = 0
-        parse = (lambda text: engine.parse_tool_call(text, chat.tools)) if chat.tools else None
-        self._choices = [Choice(Splitter(engine.markers, parse)) for _ in generations]
+        parse = (lambda text: voice.parse_tool_call(text, chat.tools)) if chat.tools else None
+        self._choices = [Choice(Splitter(voice.markers, parse)) for _ in generations]
         self._enough: set[int] = set()
         self._items = side_by_side([engine.generate(generation) for generation in generations], self._enough)
         self._first: Item | None = None
@@ -198,9 +198,9 @@ class EngineAnswer:
         return wire.ChoiceLogprobs([self._content_logprob(token) for token in tokens])
 
     def _content_logprob(self, token: TokenLogprob) -> wire.ContentLogprob:
-        text = self._engine.token_text(token.token_id)
+        text = self._voice.token_text(token.token_id)
         top = [
-            wire.TopLogprob(other := self._engine.token_text(token_id), logprob, list(other.encode()))
+            wire.TopLogprob(other := self._voice.token_text(token_id), logprob, list(other.encode()))
             for token_id, logprob in token.top
         ]
         return wire.ContentLogprob(text, token.logprob, list(text.encode()), top)

@@ -20,9 +20,13 @@ from gateway.listing import Standing
 def standing_of(here: Context) -> Standing:
     """What can answer now. Blocking."""
     base = here.ready_base()
+    fitting = listing.fitting_adapters(here.adapters, base)
+    names = here.adapters.aliases().names
     return Standing(
         base=base,
-        adapters=listing.fitting_adapters(here.adapters, base),
+        other_bases=[one for one in here.engine.state().bases if one != base] if here.engine and base else [],
+        adapters=fitting,
+        adapter_names=sorted(name for name, adapter_id in names.items() if adapter_id in fitting),
         upstreams=routing.usable(here.settings.upstreams, here.environ),
         why_not=here.engine_obstacle()[1],
         created=int(here.started_at),

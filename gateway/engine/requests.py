@@ -78,6 +78,8 @@ class Generation:
     sampling: Sampling = Sampling()
     grammar: Grammar | None = None
     """What the answer must be; None is free text."""
+    base: BaseId | None = None
+    """None is the default base."""
     top_logprobs: int | None = None
     """None wants no logprobs; 0 wants the chosen token's only."""
 
@@ -123,5 +125,7 @@ class EngineState:
     context: int
     active_adapter: AdapterId | None
     resident_adapters: tuple[AdapterId, ...]
-    sampling: Sampling = Sampling()
-    """How an answer is drawn when the request does not say: the base's own generation_config.json."""
+    bases: tuple[BaseId, ...] = ()
+    """Bases whose weights are on this machine: each can be asked for."""
+    loaded_bases: tuple[BaseId, ...] = ()
+    """Those in memory now."""

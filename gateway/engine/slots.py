@@ -24,6 +24,7 @@ import mlx.nn as nn  # noqa: E402
 from mlx.utils import tree_unflatten  # noqa: E402
 
 BASE_SLOT = 0
+FIRST_SLOTS = 4
 
 
 class SlotCache:
@@ -185,11 +186,12 @@ class SlotModel:
 class SlotTable:
     """Which adapter is in which slot and how many rows need it. Decides; `SlotModel` does.
 
-    A slot is freed only when nobody needs it; the one unused for longest goes first.
+    Begins small and doubles up to `most` adapters; then the slot unused for longest is taken, never one that is needed.
     """
 
-    def __init__(self, slots: int) -> None:
-        self.slots = slots + 1
+    def __init__(self, most: int) -> None:
+        self._most = most + 1
+        self.slots = min(FIRST_SLOTS, most) + 1
         self.rank = 0
         self._slot_of: OrderedDict[AdapterId, int] = OrderedDict()
         self._rows: dict[AdapterId, int] = {}
@@ -210,8 +212,13 @@ class SlotTable:
         if adapter_id is not None:
             self._rows[adapter_id] -= 1
 
-    def take(self, adapter_id: AdapterId) -> int:
-        """A slot for a new adapter: a free one, else that of the idle adapter used longest ago; raises Overloaded."""
+    def take(self, adapter_id: AdapterId, rank: int) -> int:
+        """A slot for a new adapter: a free one, a new one, else that of the idle adapter used longest ago.
+
+        Afterwards `slots` and `rank` say how large the stacks must be. Raises Overloaded when every slot is needed.
+        """
+        if len(self._slot_of) == self.slots - 1:
+            self.slots = min(self._most, 2 * self.slots - 1)
         used = set(self._slot_of.values())
         free = next((slot for slot in range(1, self.slots) if slot not in used), None)
         if free is None:
@@ -219,6 +226,7 @@ class SlotTable:
             if idle is None:
                 raise Overloaded("Every adapter slot is in use.", retry_after_s=1, hint="Try again in a moment.")
             free = self._slot_of.pop(idle)
+        self.rank = max(self.rank, rank)
         self._slot_of[adapter_id] = free
         self._rows.setdefault(adapter_id, 0)
         return free

@@ -6,14 +6,14 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from catalog.adapters import content_id
 from catalog.errors import InvalidAdapter, NotFound, RagweldError
 from catalog.ids import BARE_BASE, AdapterId, BaseId, ModelRef
-from gateway.engine.requests import Constraint, EngineState, Finish, Generation, Grammar, Piece, TokenLogprob
+from gateway.engine.requests import Constraint, EngineState, Finish, Generation, Grammar, Piece, Sampling, TokenLogprob
 
 BASE = BaseId("ragweld-nano")
 NAMED = AdapterId(hashlib.sha256(b"named").hexdigest())
@@ -56,7 +56,6 @@ class ScriptedEngine:
 
     def __init__(self) -> None:
         self.counters = Counters()
-        self.markers = Markers()
         self.refused_swaps = 0
         self.admitted_tokens = 0
         self.reset()
@@ -93,30 +92,20 @@ class ScriptedEngine:
             context=CONTEXT,
             active_adapter=None,
             resident_adapters=(),
+            bases=(BASE,) if ready else (),
         )
 
-    async def prompt_tokens(
-        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], *, thinking: bool
-    ) -> tuple[int, ...]:
-        self.messages, self.tools, self.thinking = list(messages), list(tools), thinking
-        return tuple(range(7))
-
-    async def resolve(self, ref: ModelRef) -> AdapterId | None:
+    async def resolve(self, ref: ModelRef) -> ScriptedVoice:
         if self.resolve_error is not None:
             raise self.resolve_error
-        if ref.adapter in (None, BARE_BASE):
-            return None
-        if ref.adapter != "named":
+        if ref.adapter not in (None, BARE_BASE, "named"):
             raise NotFound(f"There is no adapter {ref.adapter!r}.", param="model")
-        return NAMED
+        return ScriptedVoice(self, NAMED if ref.adapter == "named" else None)
 
     async def check_adapter(self, folder: Path) -> AdapterId:
         if (folder / "spoiled").exists():
             raise InvalidAdapter("layers.0.q_proj.lora_a is not finite.", tensor="layers.0.q_proj.lora_a")
         return content_id(folder)
-
-    async def grammar(self, wanted: Constraint, *, may_think: bool) -> Grammar:
-        return Grammar(repr(wanted), may_think)
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Piece | Finish, None]:
         self.asked.append(generation)
@@ -139,6 +128,28 @@ class ScriptedEngine:
             yield Finish("stop", len(generation.prompt), tokens, 0)
         finally:
             self.closed += 1
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptedVoice:
+    """Who answers: the one base, bare or with the one adapter. Tells its engine what it was given."""
+
+    engine: ScriptedEngine
+    adapter_id: AdapterId | None
+    base: BaseId = BASE
+    context: int = CONTEXT
+    sampling: Sampling = field(default_factory=Sampling)
+    markers: Markers = field(default_factory=Markers)
+
+    async def prompt_tokens(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], *, thinking: bool
+    ) -> tuple[int, ...]:
+        engine = self.engine
+        engine.messages, engine.tools, engine.thinking = list(messages), list(tools), thinking
+        return tuple(range(7))
+
+    async def grammar(self, wanted: Constraint, *, may_think: bool) -> Grammar:
+        return Grammar(repr(wanted), may_think)
 
     def parse_tool_call(self, text: str, tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         call = json.loads(text)

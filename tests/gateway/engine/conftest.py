@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from catalog.adapters import AdapterStore
-from catalog.ids import AdapterId
+from catalog.ids import AdapterId, ModelRef
 from catalog.settings import Settings
 from gateway.engine.engine import Engine
 from gateway.engine.requests import Finish, Generation, Piece, Sampling
+from gateway.engine.voice import EngineVoice
 from tests.tiny_base import write_adapter, write_base
 
 GREEDY = Sampling(temperature=0)
@@ -96,7 +97,12 @@ async def answer(engine: Engine, generation: Generation) -> tuple[str, Finish]:
 
 
 async def prompt(engine: Engine, text: str) -> tuple[int, ...]:
-    return await engine.prompt_tokens([{"role": "user", "content": text}], [], thinking=True)
+    return await (await bare(engine)).prompt_tokens([{"role": "user", "content": text}], [], thinking=True)
+
+
+async def bare(engine: Engine) -> EngineVoice:
+    """The bare default base."""
+    return await engine.resolve(ModelRef(None, "base"))
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:

@@ -14,7 +14,7 @@ from catalog.errors import InvalidRequest
 from gateway.engine import grammar
 from gateway.engine.grammar import Markers
 from gateway.engine.requests import AnyObject, CallsTools, FitsSchema, Generation, Grammar, Sampling
-from tests.gateway.engine.conftest import GREEDY, House, answer, prompt, run, running
+from tests.gateway.engine.conftest import GREEDY, House, answer, bare, prompt, run, running
 
 SCHEMA = {
     "type": "object",
@@ -45,7 +45,7 @@ TOOLS = [tool("weather", place={"enum": ["Oslo", "Rome"]}), tool("clock")]
 def test_random_weights_give_valid_json_in_a_mixed_batch(house: House) -> None:
     async def scene() -> None:
         async with running(house, max_queued_tokens=1 << 16) as engine:
-            wanted = await engine.grammar(FitsSchema(SCHEMA), may_think=False)
+            wanted = await (await bare(engine)).grammar(FitsSchema(SCHEMA), may_think=False)
             tokens = await prompt(engine, "hello")
             free = Generation(tokens, house.ids[0], 40, sampling=GREEDY)
             alone, _ = await answer(engine, free)
@@ -70,13 +70,13 @@ def test_forced_calls_are_calls_of_the_tools_given(house: House) -> None:
     async def scene() -> None:
         async with running(house) as engine:
             tokens = await prompt(engine, "hello")
-            wanted = await engine.grammar(CallsTools(TOOLS, many=False, or_words=False), may_think=False)
+            wanted = await (await bare(engine)).grammar(CallsTools(TOOLS, many=False, or_words=False), may_think=False)
             for seed in range(6):
                 sampling = Sampling(temperature=1.0, seed=seed)
                 text, finish = await answer(engine, Generation(tokens, None, 300, sampling=sampling, grammar=wanted))
                 assert finish.reason == "stop"
                 inside = text.removeprefix("<tool_call>\n").removesuffix("\n</tool_call>")
-                (call,) = engine.parse_tool_call(inside, TOOLS)
+                (call,) = (await bare(engine)).parse_tool_call(inside, TOOLS)
                 assert call in (
                     {"name": "weather", "arguments": {"place": "Oslo"}},
                     {"name": "weather", "arguments": {"place": "Rome"}},
@@ -90,8 +90,8 @@ def test_a_thought_may_come_first_and_the_answer_is_held_all_the_same(house: Hou
     async def scene() -> None:
         async with running(house) as engine:
             tokens = await prompt(engine, "hello")
-            think_end = (await engine.prompt_tokens([{"role": "user", "content": "</think>"}], [], thinking=True))[3]
-            wanted = await engine.grammar(AnyObject(), may_think=True)
+            think_end = (await prompt(engine, "</think>"))[3]
+            wanted = await (await bare(engine)).grammar(AnyObject(), may_think=True)
             bias = {think_end - 1: 8.0, think_end: 9.0}
             thoughts = 0
             for seed in range(12):
@@ -110,8 +110,8 @@ def test_strict_tools_leave_words_free_and_hold_every_call(house: House) -> None
     async def scene() -> None:
         async with running(house) as engine:
             tokens = await prompt(engine, "hello")
-            wanted = await engine.grammar(CallsTools(TOOLS, many=True, or_words=True), may_think=False)
-            start = (await engine.prompt_tokens([{"role": "user", "content": "<tool_call>"}], [], thinking=True))[3]
+            wanted = await (await bare(engine)).grammar(CallsTools(TOOLS, many=True, or_words=True), may_think=False)
+            start = (await prompt(engine, "<tool_call>"))[3]
             called = 0
             for seed in range(8):
                 sampling = Sampling(temperature=1.0, seed=seed, logit_bias={start: 4.0})
@@ -120,7 +120,7 @@ def test_strict_tools_leave_words_free_and_hold_every_call(house: House) -> None
                     inside, end, _ = block.partition("</tool_call>")
                     if end:
                         called += 1
-                        (call,) = engine.parse_tool_call(inside.strip(), TOOLS)
+                        (call,) = (await bare(engine)).parse_tool_call(inside.strip(), TOOLS)
                         assert call["name"] in ("weather", "clock")
             assert called >= 4
 

@@ -73,12 +73,12 @@ def test_a_moved_alias_is_seen_by_the_next_request_and_an_open_stream_keeps_its_
         async with running(house) as engine:
             tokens = await prompt(engine, "hello")
             alone = {a: (await answer(engine, Generation(tokens, a, 60, sampling=GREEDY)))[0] for a in (first, second)}
-            adapter = await engine.resolve(ModelRef(None, None))
+            adapter = (await engine.resolve(ModelRef(None, None))).adapter_id
             assert adapter == first
             stream = engine.generate(Generation(tokens, adapter, 60, sampling=GREEDY))
             begun = await anext(stream)
             house.store.move(base, second, expected=first, reason="test")
-            assert await engine.resolve(ModelRef(None, None)) == second
+            assert (await engine.resolve(ModelRef(None, None))).adapter_id == second
             new, _ = await answer(engine, Generation(tokens, second, 60, sampling=GREEDY))
             rest = [item.text async for item in stream if hasattr(item, "text")]
             assert begun.text + "".join(rest) == alone[first]
@@ -95,9 +95,9 @@ def test_a_broken_active_adapter_leaves_the_last_good_one_serving(house: House) 
         weights = house.store.folder(bad) / "adapters.safetensors"
         weights.write_bytes(weights.read_bytes()[:-100])
         async with running(house) as engine:
-            assert await engine.resolve(ModelRef(None, None)) == good
+            assert (await engine.resolve(ModelRef(None, None))).adapter_id == good
             house.store.move(base, bad, expected=good, reason="test")
-            assert await engine.resolve(ModelRef(None, None)) == good
+            assert (await engine.resolve(ModelRef(None, None))).adapter_id == good
             assert engine.refused_swaps == 1
             with pytest.raises(InvalidAdapter):
                 await engine.resolve(ModelRef(None, bad[:12]))
@@ -150,11 +150,11 @@ def test_a_cached_prefix_never_serves_another_adapter(house: House) -> None:
 def test_idle_base_leaves_memory_and_the_next_request_loads_it(house: House) -> None:
     async def scene() -> None:
         async with running(house) as engine:
-            assert engine._worker is not None
             tokens = await prompt(engine, "hello")
             before, _ = await answer(engine, Generation(tokens, house.ids[0], 12, sampling=GREEDY))
-            engine._worker._mailbox.put(engine._worker._unload)
-            await until(lambda: engine._worker is not None and engine._worker._base is None)
+            engine.unload(BaseId(str(house.base)))
+            await until(lambda: engine.state().loaded_bases == ())
+            assert engine.state().ready
             after, _ = await answer(engine, Generation(tokens, house.ids[0], 12, sampling=GREEDY))
             assert before == after
 

@@ -52,7 +52,8 @@ def test_a_client_that_leaves_stops_its_row_and_leaks_nothing(house: House) -> N
             assert produced < 29 * 200
             assert engine.admitted_tokens == 0
             assert engine._worker is not None
-            assert not any(engine._worker._table._rows.values())
+            (residence,) = engine._worker._residences.values()
+            assert not any(residence._table._rows.values())
 
     run(scene())
 
@@ -132,7 +133,8 @@ def test_a_failing_step_ends_its_rows_with_an_error_and_the_engine_lives_on(hous
             assert worker is not None
             stream = engine.generate(Generation(tokens, house.ids[0], 1000, sampling=GREEDY))
             await anext(stream)
-            worker._mailbox.put(lambda: setattr(worker._generator, "next", None))
+            (residence,) = worker._residences.values()
+            worker._mailbox.put(lambda: setattr(residence._generator, "next", None))
             with pytest.raises(EngineFailed):
                 async for _ in stream:
                     pass

@@ -1,0 +1,61 @@
+"""A row: one answer being produced, its news, and what the engine's thread counts."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from catalog.base.lora import Adapter
+from catalog.errors import RagweldError
+from catalog.ids import AdapterId, BaseId
+from gateway.engine.grammar import GrammarProcessor
+from gateway.engine.requests import Finish, Generation, Piece, TokenLogprob
+from gateway.engine.text import AnswerText
+
+News = Piece | Finish | RagweldError
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """One answer being produced, and the queue on its own event loop where its news go."""
+
+    base: BaseId
+    generation: Generation
+    adapter: Adapter | None
+    loop: asyncio.AbstractEventLoop
+    news: asyncio.Queue[News]
+    text: AnswerText | None = None
+    held_by: GrammarProcessor | None = None
+    uid: int = -1
+    cached_tokens: int = 0
+    produced: int = 0
+    unsent: int = 0
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+
+    @property
+    def adapter_id(self) -> AdapterId | None:
+        return self.adapter.adapter_id if self.adapter is not None else None
+
+
+Outbox = list[tuple[Row, News]]
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the thread did, read by the metrics as it is; only the thread writes."""
+
+    steps: int = 0
+    prompt_tokens: int = 0
+    produced_tokens: int = 0
+    cached_tokens: int = 0
+    cancelled: int = 0
+    rows: int = 0
+    waiting: int = 0
+    swaps: int = 0
+    swap_s: float = 0.0
+    slots: frozenset[tuple[BaseId, AdapterId]] = frozenset()
+    """Adapters in a slot of their base."""
+
+    @property
+    def resident(self) -> tuple[AdapterId, ...]:
+        return tuple(sorted({adapter_id for _, adapter_id in self.slots}))

@@ -1,0 +1,147 @@
+"""Several bases: loaded when asked for, each with its own adapters, the one unused for longest leaves for another."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from catalog import models
+from catalog.base import locate
+from catalog.errors import InvalidAdapter, NotFound, Overloaded, Unavailable
+from catalog.ids import BaseId, ModelRef
+from catalog.models import ModelFile, ModelRow
+from gateway.engine.engine import Engine
+from gateway.engine.requests import Generation, Sampling
+from gateway.engine.voice import EngineVoice
+from tests.gateway.engine.conftest import GREEDY, House, answer, run, running, until
+from tests.tiny_base import write_adapter, write_base
+
+SEEDED = Sampling(seed=1)
+MESSAGES = [{"role": "user", "content": "hello"}]
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    root = tmp_path_factory.mktemp("others")
+    return [write_base(root / f"other{seed}", seed=seed) for seed in (11, 12)]
+
+
+@pytest.fixture(autouse=True)
+def catalog_knows_them(others: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The catalog's file with rows for the bases of this test."""
+    rows = [ModelRow(provider="mlx", family="qwen3", model=str(folder), components=["GEN"]) for folder in others]
+    shipped = models.model_file()
+    file = ModelFile.model_validate(shipped.model_dump() | {"models": [*shipped.models, *rows]})
+    monkeypatch.setattr(models, "model_file", lambda: file)
+
+
+async def say(engine: Engine, base: Path | None, adapter: str | None = "base") -> tuple[EngineVoice, str]:
+    voice = await engine.resolve(ModelRef(BaseId(str(base)) if base else None, adapter))
+    tokens = await voice.prompt_tokens(MESSAGES, [], thinking=True)
+    text, _ = await answer(engine, Generation(tokens, voice.adapter_id, 16, sampling=SEEDED, base=voice.base))
+    return voice, text
+
+
+def size_in_memory(base: Path) -> int:
+    return 4 * locate.size_of(base).parameters
+
+
+def test_bases_answer_side_by_side_each_as_itself(house: House, others: list[Path]) -> None:
+    async def scene() -> None:
+        async with running(house) as engine:
+            assert {str(house.base), *map(str, others)} <= set(engine.state().bases)
+            assert engine.state().loaded_bases == (str(house.base),)
+            alone = [(await say(engine, base))[1] for base in (None, *others)]
+            assert len(set(alone)) == 3
+            together = await asyncio.gather(*(say(engine, base) for base in (None, *others) * 3))
+            assert [text for _, text in together] == alone * 3
+            assert [voice.base for voice, _ in together[:3]] == [str(house.base), *map(str, others)]
+
+    run(scene())
+
+
+def test_each_base_has_its_own_active_adapter(house: House, others: list[Path], tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with running(house) as engine:
+            theirs = house.store.put(write_adapter(tmp_path / "theirs", others[0], seed=4, size=1.0))
+            house.store.move(BaseId(str(others[0])), theirs, expected=None, reason="test")
+            bare = (await say(engine, others[0]))[1]
+            voice, adapted = await say(engine, others[0], None)
+            assert voice.adapter_id == theirs
+            assert adapted != bare
+            assert (await say(engine, None, None))[0].adapter_id is None
+
+    run(scene())
+
+
+def test_the_base_unused_for_longest_leaves_when_memory_is_needed(house: House, others: list[Path]) -> None:
+    budget = int(2.5 * size_in_memory(house.base))
+
+    async def scene() -> None:
+        async with running(house, memory_bytes=budget) as engine:
+            before = [(await say(engine, base))[1] for base in (None, others[0])]
+            assert len(engine.state().loaded_bases) == 2
+            await say(engine, None)
+            await say(engine, others[1])
+            assert set(engine.state().loaded_bases) == {str(house.base), str(others[1])}
+            assert [(await say(engine, base))[1] for base in (None, others[0])] == before
+
+    run(scene())
+
+
+def test_a_base_that_is_answering_never_leaves(house: House, others: list[Path]) -> None:
+    async def scene() -> None:
+        async with running(house, memory_bytes=int(1.5 * size_in_memory(house.base))) as engine:
+            voice = await engine.resolve(ModelRef(None, "base"))
+            tokens = await voice.prompt_tokens(MESSAGES, [], thinking=True)
+            stream = engine.generate(Generation(tokens, None, 1500, sampling=GREEDY))
+            await anext(stream)
+            with pytest.raises(Overloaded, match="memory"):
+                await engine.resolve(ModelRef(BaseId(str(others[0])), "base"))
+            await stream.aclose()
+            await until(lambda: engine.counters.rows == 0)
+            await say(engine, others[0])
+            assert engine.state().loaded_bases == (str(others[0]),)
+            await say(engine, None)
+
+    run(scene())
+
+
+def test_an_adapter_of_another_base_is_refused_by_its_tensor(house: House, tmp_path: Path) -> None:
+    with other_shape(tmp_path) as wide:
+        theirs = house.store.put(write_adapter(tmp_path / "wide-adapter", wide, seed=1))
+
+    async def scene() -> None:
+        async with running(house) as engine:
+            with pytest.raises(InvalidAdapter) as refusal:
+                await engine.resolve(ModelRef(None, theirs))
+            assert refusal.value.tensor == "model.layers.0.self_attn.q_proj.lora_a"
+
+    run(scene())
+
+
+@contextmanager
+def other_shape(folder: Path) -> Iterator[Path]:
+    """A base's config with another hidden size; enough to shape an adapter by."""
+    wide = folder / "wide"
+    wide.mkdir()
+    shipped = json.loads((locate.NANO_FOLDER / "config.json").read_bytes())
+    (wide / "config.json").write_text(json.dumps(shipped | {"hidden_size": 96, "num_hidden_layers": 2}))
+    yield wide
+    shutil.rmtree(wide)
+
+
+@pytest.mark.parametrize("base", ["/etc", "../../secret", "mlx-community/Qwen3-8B-4bit"])
+def test_a_base_that_is_not_here_is_unavailable_and_never_looked_for_by_path(house: House, base: str) -> None:
+    async def scene() -> None:
+        async with running(house) as engine:
+            with pytest.raises((Unavailable, NotFound)):
+                await engine.resolve(ModelRef(BaseId(base), None))
+
+    run(scene())
