@@ -23,8 +23,8 @@ from gateway.engine.grammar import Compiler, Markers
 from gateway.engine.prefixes import PrefixCache
 from gateway.engine.requests import Finish, FinishReason, Piece, Sampling, TokenLogprob
 from gateway.engine.rows import Counters, Outbox, Row
-from gateway.engine.sampling import LogitsProcessor, make_processors, make_sampler, sampling_of
-from gateway.engine.slots import SlotCache, SlotModel, SlotTable
+from gateway.engine.sampling import Draws, LogitsProcessor, make_processors, sampling_of
+from gateway.engine.slots import RowCache, SlotModel, SlotTable
 from gateway.engine.text import AnswerText
 
 blas.preload()
@@ -170,6 +170,7 @@ class Residence:
     def _new_generator(self) -> BatchGenerator:
         return BatchGenerator(
             self._model,
+            sampler=self._model.draw,
             stop_tokens=[[token] for token in self._tokenizer.eos_token_ids],
             completion_batch_size=self._limits.max_rows,
             prefill_batch_size=min(PREFILL_ROWS, self._limits.max_rows),
@@ -195,9 +196,8 @@ class Residence:
         (row.uid,) = self._generator.insert(
             [prompt[cached:]],
             max_tokens=[generation.max_tokens],
-            caches=[[*layers, SlotCache([slot])]],
+            caches=[[*layers, RowCache([slot], [Draws(generation.sampling)])]],
             all_tokens=[prompt[:cached]],
-            samplers=[make_sampler(generation.sampling)],
             logits_processors=[self._processors(row)],
         )
         self._rows[row.uid] = row

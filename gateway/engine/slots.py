@@ -2,7 +2,7 @@
 
 Slot 0 is the bare base. A layer gathers by the rows' slots (`mx.gather_mm`; copying A and B per token took 10 times
 the time and memory), so one batch mixes adapters and a swap is a slot write. A row's slot travels in its prompt cache
-as one more entry, so rows join, leave and reorder in mlx-lm's unmodified batch generator.
+as one more entry, so rows join, leave and reorder in mlx-lm's unmodified batch generator; how it draws goes along.
 `tests/gateway/engine/test_slots.py`: mixed batches equal mlx-lm's own LoRA run alone.
 """
 
@@ -16,6 +16,7 @@ from catalog.base import blas
 from catalog.base.lora import Adapter, LinearShape, linear_shapes
 from catalog.errors import Overloaded
 from catalog.ids import AdapterId
+from gateway.engine.sampling import Draws, Manner, draw
 
 blas.preload()
 
@@ -27,31 +28,42 @@ BASE_SLOT = 0
 FIRST_SLOTS = 4
 
 
-class SlotCache:
-    """The slots of a batch's rows, in the protocol of mlx-lm's caches (merge, extend, filter, extract, ...)."""
+class RowCache:
+    """What a batch's rows bring along beside their keys and values: their slots, and how each draws.
 
-    def __init__(self, slots: Sequence[int]) -> None:
+    In the protocol of mlx-lm's caches (merge, extend, filter, extract, ...), so that it follows the rows by itself.
+    """
+
+    def __init__(self, slots: Sequence[int], draws: Sequence[Draws]) -> None:
         self.slots = list(slots)
+        self.draws = list(draws)
         self._index: mx.array | None = None
+        self._manner: Manner | None = None
 
     @classmethod
-    def merge(cls, caches: Sequence[SlotCache]) -> SlotCache:
-        return cls([slot for cache in caches for slot in cache.slots])
+    def merge(cls, caches: Sequence[RowCache]) -> RowCache:
+        return cls(
+            [slot for cache in caches for slot in cache.slots], [draws for cache in caches for draws in cache.draws]
+        )
 
-    def extend(self, other: SlotCache) -> None:
-        self._replace(self.slots + other.slots)
+    def __deepcopy__(self, _: object) -> RowCache:
+        """The generator copies a batch to split it; the rows themselves stay the same."""
+        return RowCache(self.slots, self.draws)
+
+    def extend(self, other: RowCache) -> None:
+        self._replace(self.slots + other.slots, self.draws + other.draws)
 
     def filter(self, keep: Sequence[int]) -> None:
-        self._replace([self.slots[row] for row in keep])
+        self._replace([self.slots[row] for row in keep], [self.draws[row] for row in keep])
 
-    def extract(self, row: int) -> SlotCache:
-        return SlotCache([self.slots[row]])
+    def extract(self, row: int) -> RowCache:
+        return RowCache([self.slots[row]], [self.draws[row]])
 
     def prepare(self, **_: object) -> None:
-        """Padding does not concern slots."""
+        """Padding does not concern rows."""
 
     def finalize(self) -> None:
-        """Padding does not concern slots."""
+        """Padding does not concern rows."""
 
     def is_trimmable(self) -> bool:
         return True
@@ -82,9 +94,15 @@ class SlotCache:
             self._index = mx.array(self.slots, dtype=mx.uint32)
         return self._index
 
-    def _replace(self, slots: list[int]) -> None:
-        self.slots = slots
-        self._index = None
+    def draw(self, logprobs: mx.array) -> mx.array:
+        """The next token [B] of every row, from logprobs [B, V]."""
+        if self._manner is None:
+            self._manner = Manner.of(self.draws)
+        return draw(logprobs, self.draws, self._manner)
+
+    def _replace(self, slots: list[int], draws: list[Draws]) -> None:
+        self.slots, self.draws = slots, draws
+        self._index = self._manner = None
 
 
 class Route:
@@ -146,12 +164,13 @@ class SlotLinear(nn.Module):  # type: ignore[misc]
 
 
 class SlotModel:
-    """A base whose linear layers have slots. Called like the model, with a SlotCache behind the layers' caches."""
+    """A base whose linear layers have slots. Called like the model, with a RowCache behind the layers' caches."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.shapes = linear_shapes(model)
         self._route = Route()
+        self._rows: RowCache | None = None
         by_path = dict(model.named_modules())
         self._layers = {path: SlotLinear(by_path[path], shape, self._route) for path, shape in self.shapes.items()}
         model.update_modules(tree_unflatten(list(self._layers.items())))
@@ -161,10 +180,16 @@ class SlotModel:
         return self.model.layers
 
     def __call__(self, tokens: mx.array, cache: list[Any]) -> mx.array:
-        """Logits [B, L, V] for tokens [B, L]; the last cache entry names each row's slot."""
+        """Logits [B, L, V] for tokens [B, L]; the last cache entry knows the rows."""
+        self._rows = cache[-1]
         self._route.now = cache[-1].route()
         logits: mx.array = self.model(tokens, cache=cache[:-1])
         return logits
+
+    def draw(self, logprobs: mx.array) -> mx.array:
+        """The next token [B] of the rows that the last call was for, from their logprobs [B, V]."""
+        assert self._rows is not None
+        return self._rows.draw(logprobs)
 
     def write(self, slot: int, adapter: Adapter, slots: int, rank: int) -> None:
         """Write an adapter into a slot of every layer, growing to `slots` and `rank` where that is needed."""
