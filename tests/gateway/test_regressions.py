@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -271,6 +272,29 @@ def test_clients_that_leave_are_decoded_no_further(gateway: Served, caller: Call
     assert stopped_at - before < 4 * 750
     assert caller.ask(max_tokens=1).finish_reason == "length"
     assert decoded() == stopped_at + 1, "something was decoded for nobody"
+
+
+def test_clients_that_leave_while_their_prompt_is_read_disturb_nobody(gateway: Served, caller: Caller) -> None:
+    """Prompts of four chunks are given up after each of them, beside an open stream."""
+
+    def count(name: str, **labels: str) -> float:
+        return gateway.metric(f"ragweld_engine_{name}_total", **labels)
+
+    alone = rest_of(caller.open(max_tokens=400))
+    stream = caller.open(max_tokens=400)
+    for chunks in (0, 1, 2, 3) * 2:
+        body = json.dumps({"messages": [{"role": "user", "content": f"{chunks} {LONG * 30}"}]}).encode()
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+        prefilled, cancelled = count("tokens", phase="prefill"), count("cancelled")
+        with socket.create_connection(("127.0.0.1", gateway.port)) as connection:
+            connection.sendall(head + b"content-length: %d\r\n\r\n" % len(body) + body)
+            wait_until(lambda before=prefilled: count("tokens", phase="prefill") > before, "row")  # type: ignore[misc]
+            until = count("steps") + chunks
+            wait_until(lambda until=until: count("steps") >= until, "chunk")  # type: ignore[misc]
+        wait_until(lambda before=cancelled: count("cancelled") > before, "cancelled row", 2)  # type: ignore[misc]
+    wait_until(lambda: gateway.metric("ragweld_engine_rows") == 1, "row of the open stream alone", 2)
+    assert rest_of(stream) == alone
+    wait_until(lambda: gateway.metric("ragweld_engine_queued_tokens") == 0, "freed tokens", 2)
 
 
 def write_thoughtless_base(folder: Path) -> Path:
