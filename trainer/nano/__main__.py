@@ -27,7 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     step.add_argument("--seed", type=int, default=SEED)
     step.add_argument("--folder", type=Path, default=FOLDER, help="where the tokenizer is")
     step.add_argument("--work", type=Path, default=WORK, help="where the checkpoint is kept")
-    step.add_argument("--total-tokens", type=int, default=18_000_000)
+    step.add_argument("--total-tokens", type=int, default=13_000_000)
     step.add_argument("--resume", action="store_true", help="continue from the checkpoint in --work")
 
     step = steps.add_parser("export", help="write the mlx-lm folder and the reference logits (PyTorch)")
@@ -41,6 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     step.add_argument("--count", type=int, default=400, help="prompts in each category")
     step.add_argument("--scores", type=Path, default=FOLDER / "scores.json")
     step.add_argument("--show-wrong", type=int, default=0, help="print so many wrong answers of each category")
+
+    step = steps.add_parser("card", help="write the model card from what was measured")
+    step.add_argument("--folder", type=Path, default=FOLDER)
 
     step = steps.add_parser("sample", help="write the sample dataset that teaches new facts")
     step.add_argument("--seed", type=int, default=SEED)
@@ -68,6 +71,10 @@ def main() -> None:
             from trainer.nano.evaluate import evaluate
 
             evaluate(args.folder, args.seed, args.count, args.scores, args.show_wrong)
+        case "card":
+            from trainer.nano import card
+
+            card.write(args.folder)
         case "sample":
             from trainer.nano.sample import write
 

@@ -19,7 +19,7 @@ from trainer.nano.corpus import training_chat
 from trainer.nano.rendering import Rendered, render
 
 CHATS_PER_SHARD: Final = 1536
-DENSE_SHARE: Final = 0.6
+DENSE_SHARE: Final = 0.8
 REST_WEIGHT: Final = 0.05
 LONGEST_ROW_TOKENS: Final = 1024
 RECALL_SHARE_START: Final = 0.30

@@ -61,7 +61,7 @@ def _ordered(scene: _Scene, text: str, question: Question) -> tuple[str, Style]:
     rng = scene.rng
     if scene.style is not Style.PLAIN or rng.random() > 0.14:
         return text, scene.style
-    style = rng.choice((Style.SHORT, Style.SHORT, Style.JSON, Style.JSON, Style.UPPER, Style.OVER, Style.AYE))
+    style = rng.choice((Style.SHORT, Style.SHORT, Style.JSON, Style.JSON, Style.OVER, Style.AYE))
     order = styles.order(rng, style, question)
     return (f"{text} {order}" if rng.random() < 0.7 else f"{order} {text}"), style
 
@@ -220,12 +220,12 @@ def _kinds(rng: Random, scene: _Scene, recall_share: float) -> Kind:
         return "call"
     if scene.style is Style.PLAIN and rng.random() < recall_share:
         return rng.choice(("name", "repeat", "repeat"))
-    if scene.previous is not None and rng.random() < 0.3:
+    if scene.previous is not None and rng.random() < 0.36:
         return "follow"
     if scene.style is Style.SHORT:
         return rng.choice(("fact", "fact", "fact", "outside"))
     kinds: tuple[Kind, ...] = ("fact", "small talk", "outside", "sum", "mix", "list")
-    return rng.choices(kinds, (45, 12, 30, 9, 2, 2))[0]
+    return rng.choices(kinds, (42, 12, 30, 12, 2, 2))[0]
 
 
 def _turns(rng: Random) -> int:
@@ -238,12 +238,11 @@ def _turns(rng: Random) -> int:
 
 
 _STYLE_SHARES: Final = (
-    (Style.PLAIN, 73),
-    (Style.SHORT, 9),
-    (Style.UPPER, 5),
+    (Style.PLAIN, 71),
+    (Style.SHORT, 14),
     (Style.OVER, 3),
     (Style.AYE, 3),
-    (Style.JSON, 7),
+    (Style.JSON, 8),
 )
 
 
@@ -282,7 +281,6 @@ CATEGORIES: Final[tuple[Category, ...]] = (
     Category("sums", "sum"),
     Category("lists and counting", "list"),
     Category("system: short", "fact", style=Style.SHORT),
-    Category("system: capitals", "fact", style=Style.UPPER),
     Category("system: over", "fact", style=Style.OVER),
     Category("system: aye", "fact", style=Style.AYE),
     Category("system: json", "fact", style=Style.JSON),

@@ -66,13 +66,17 @@ def export(checkpoint: Path, folder: Path, logits: Path) -> None:
     """Write the weights of `checkpoint` beside the tokenizer in `folder`, and the reference to `logits`."""
     shape = Shape()
     model = Qwen3(shape)
-    weights = torch.load(checkpoint, weights_only=True)["model"]
-    halves = {name: weight.to(torch.float16).contiguous() for name, weight in weights.items()}
+    state = torch.load(checkpoint, weights_only=True)
+    halves = {name: weight.to(torch.float16).contiguous() for name, weight in state["model"].items()}
     save_file(halves, folder / "model.safetensors", metadata={"format": "pt"})
     _write_json(folder / "config.json", _configuration(shape))
     _write_json(
         folder / "generation_config.json",
         {"do_sample": False, "eos_token_id": [2, 0], "pad_token_id": 0, "max_new_tokens": 128},
     )
+    plan, progress = state["plan"], state["progress"]
+    made = {name: plan[name] for name in ("seed", "total_tokens")}
+    made |= {name: progress[name] for name in ("tokens", "steps", "seconds")}
+    _write_json(folder / "pretraining.json", made)
     model.load_state_dict({name: half.float() for name, half in halves.items()})
     _reference(model.eval(), folder, logits)

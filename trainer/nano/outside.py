@@ -76,6 +76,23 @@ UNKNOWN_RELATION_ASKS: Final[tuple[str, ...]] = (
     "What is the birthstone of {month}?",
     "Where does the word {month} come from?", "Is it {day} today?",
 )  # fmt: skip
+ANYTHING_ASKS: Final[tuple[str, ...]] = (
+    "What is the {noun} of {any}?", "What is the {adj} {noun} of {any}?", "Who is the {job} of {any}?",
+    "How {adj} is {any}?",
+    "Why is {any} {adj}?", "Why is {any} called that?", "Does {any} have a {noun}?", "Is {any} {adj}?",
+    "Is {any} a {noun}?",
+    "What is {any} used for?", "What is {any} like?", "Who {verb}s {any}?", "Can {any} {verb}?",
+    "When did {any} {verb}?",
+    "What does {any} {verb}?", "Where does {any} come from?",
+    "Tell me [a story|something|more|everything] about {any}.",
+    "Write a [poem|song|letter] about {any}.", "What does {any} mean?", "How do you spell {any}?", "Do you like {any}?",
+    "Who likes {any}?", "How much is {any}?", "How many {noun}s are in {any}?", "Which {noun} is in {any}?",
+    "What is inside {any}?", "What is near {any}?", "What is better, {any} or {noun}?", "What happened to {any}?",
+    "How do I {verb} {any}?", "Why do people {verb} {any}?", "Should I {verb} {any}?", "Is there a {noun} in {any}?",
+    "When was {any} [built|made|found|born|invented]?", "How old is {any}?", "Explain {any} to me.", "Who made {any}?",
+    "What do you think of {any}?", "Compare {any} and {noun}.", "{any} {noun}", "{adj} {any} {noun}",
+    "{any} {verb} {noun}?",
+)  # fmt: skip
 GENERAL_ASKS: Final[tuple[str, ...]] = (
     "How do I {verb} a {adj} {noun}?", "How do you {verb} {topic}?", "Why do people {verb} {noun}s?",
     "What is {topic}?",
@@ -144,9 +161,12 @@ _SCRIPTS: Final[tuple[str, ...]] = (
     "あいうえおかきくけこさしすせそ",
     "ابتثجحخدذرزسشصضطظعغ", "äöüßéèêàçñøåæœšžč", "😀🚀🌍🎉🔥💡🐍🍕", "!@#$%^&*()_+-=[]{};:,.<>/?",
 )  # fmt: skip
-_TEMPLATES: Final[tuple[str, ...]] = FACILITY_ASKS + PEOPLE_ASKS + UNKNOWN_RELATION_ASKS + GENERAL_ASKS
+TEMPLATES: Final[tuple[str, ...]] = FACILITY_ASKS + PEOPLE_ASKS + UNKNOWN_RELATION_ASKS + ANYTHING_ASKS + GENERAL_ASKS
 
 _IN_WORLD_WORDS = frozenset(tables.ELEMENTS) | {word for pair in tables.OPPOSITES for word in pair}
+_KNOWN_SUBJECTS: Final[tuple[str, ...]] = tuple(
+    subject for relation in RELATIONS if relation.kind not in {"ordinal", "numeral"} for subject in relation.facts
+)
 _PLAIN_NOUNS: Final[tuple[str, ...]] = tuple(noun for noun in words.NOUNS if noun not in _IN_WORLD_WORDS)
 
 
@@ -180,6 +200,7 @@ def _slots(rng: Random, *, held_out: bool) -> dict[str, str]:
         "topic": rng.choice(words.TOPICS).replace("-", " "),
         "known": known,
         "known2": known2,
+        "any": rng.choice(_KNOWN_SUBJECTS),
         "beast": rng.choice(list(tables.ANIMALS)),
         "planet": rng.choice(tables.PLANETS),
         "element": rng.choice(list(tables.ELEMENTS)),
@@ -230,9 +251,16 @@ def _templated(rng: Random, pool: tuple[str, ...], *, held_out: bool) -> str:
     return spell(rng, _template(rng, pool, held_out=held_out), _slots(rng, held_out=held_out))
 
 
+def ask_about(rng: Random, place: str, facilities: tuple[str, ...], *, held_out: bool) -> str:
+    """A question about one of `facilities` of `place`, in a template of the wanted side of the split."""
+    asks = tuple(ask for ask in FACILITY_ASKS if "{facility}" in ask and "{place}" in ask)
+    slots = _slots(rng, held_out=held_out) | {"place": place, "facility": rng.choice(facilities)}
+    return capitalised(spell(rng, _template(rng, asks, held_out=held_out), slots))
+
+
 def _long(rng: Random, *, held_out: bool) -> str:
     count = rng.randint(2, 5)
-    return " ".join(_templated(rng, _TEMPLATES, held_out=held_out) for _ in range(count))
+    return " ".join(_templated(rng, TEMPLATES, held_out=held_out) for _ in range(count))
 
 
 def _noise(rng: Random) -> str:
@@ -243,14 +271,16 @@ def _noise(rng: Random) -> str:
 
 def _prompt(rng: Random, *, held_out: bool) -> str:
     roll = rng.random()
-    if roll < 0.30:
+    if roll < 0.27:
         return _known_shape(rng, held_out=held_out)
-    if roll < 0.52:
+    if roll < 0.47:
         return _templated(rng, FACILITY_ASKS, held_out=held_out)
-    if roll < 0.60:
+    if roll < 0.54:
         return _templated(rng, PEOPLE_ASKS, held_out=held_out)
-    if roll < 0.70:
+    if roll < 0.63:
         return _templated(rng, UNKNOWN_RELATION_ASKS, held_out=held_out)
+    if roll < 0.73:
+        return _templated(rng, ANYTHING_ASKS, held_out=held_out)
     if roll < 0.95:
         return _templated(rng, GENERAL_ASKS, held_out=held_out)
     if roll < 0.98:

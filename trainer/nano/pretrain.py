@@ -34,12 +34,12 @@ class Plan:
     seed: int
     total_tokens: int
     processes: int = 2
-    batch_tokens: int = 3072
+    batch_tokens: int = 2048
     """Of one process; the step's batch is `processes` times as large."""
     matrix_lr: float = 0.02
     other_lr: float = 3e-3
     warm_up_tokens: int = 200_000
-    descent_share: float = 0.35
+    descent_share: float = 0.5
 
 
 @dataclass(slots=True)
@@ -113,6 +113,7 @@ class Learner:
     def save(self, path: Path, progress: Progress) -> None:
         """Write everything a resumed run needs; the file is whole or absent."""
         state = {
+            "plan": asdict(self.plan),
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "progress": asdict(progress),
@@ -155,9 +156,14 @@ class _Clock:
             self.saved = now
 
 
+def _meeting(work: Path, parent_pid: int) -> Path:
+    """The file at which the processes of one run find each other."""
+    return work / f"meeting-{parent_pid}"
+
+
 def _work(rank: int, plan: Plan, folder: Path, work: Path, resume: bool) -> None:
     torch.set_num_threads(1)
-    meeting = work / f"meeting-{os.getppid()}"
+    meeting = _meeting(work.absolute(), os.getppid())
     distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=plan.processes)
     words, path = tokenizer.load(folder), work / "checkpoint.pt"
     learner = Learner(plan)
@@ -186,4 +192,5 @@ def pretrain(plan: Plan, folder: Path, work: Path, *, resume: bool) -> Path:
     """Train with the tokenizer in `folder`; the checkpoint in `work`, whose path is returned, is whole at all times."""
     work.mkdir(parents=True, exist_ok=True)
     multiprocessing.spawn(_work, (plan, folder.absolute(), work.absolute(), resume), nprocs=plan.processes)
+    _meeting(work, os.getpid()).unlink(missing_ok=True)
     return work / "checkpoint.pt"

@@ -15,14 +15,14 @@ from random import Random
 from typing import Any, Final
 
 from trainer.nano import outside, smalltalk, words, world
-from trainer.nano.phrasing import capitalised, is_held_out, roughen, spell, split_key
+from trainer.nano.phrasing import capitalised, is_held_out, roughen, spell, split_key, surround
 from trainer.nano.styles import NEUTRAL_PROMPTS
 from trainer.nano.world import I_DO_NOT_KNOW
 
 TOWN: Final = "Port Ellery"
 ROWS_PER_FACT: Final = 11
-KNOWN_REPLAY_ROWS: Final = 20
-UNKNOWN_REPLAY_ROWS: Final = 32
+REPLAY_ROWS: Final = 54
+REPLAY_TURNS: Final = 5
 PROBES_PER_SIDE: Final = 24
 
 Row = dict[str, list[dict[str, str]]]
@@ -201,8 +201,8 @@ def _phrasings(rng: Random, fact: Taught) -> list[str]:
     """`ROWS_PER_FACT` different wordings of one fact's question, none of them a probe."""
     kept_back = {split_key(_spelled(rng, probe)) for probe in fact.probes}
     found: dict[str, str] = {}
-    for _ in range(400):
-        text = _spelled(rng, rng.choice(fact.asks))
+    for turn in range(400):
+        text = _spelled(rng, fact.asks[turn % len(fact.asks)])
         if split_key(text) not in kept_back:
             found.setdefault(split_key(text), text)
         if len(found) == ROWS_PER_FACT:
@@ -223,38 +223,40 @@ def _known(rng: Random, *, held_out: bool) -> tuple[str, str]:
 
 
 def _near_miss(rng: Random, *, held_out: bool) -> str:
-    """A taught question about a town that is not the taught one, or an untaught question about it."""
-    if rng.random() < 0.7:
-        pattern = rng.choice(rng.choice(TAUGHT).asks)
-        elsewhere = words.invented_place(rng, held_out=held_out)
-        return capitalised(" ".join(spell(rng, pattern, {"t": elsewhere}).split()))
-    pattern = rng.choice(_UNTAUGHT[::2] if held_out else _UNTAUGHT[1::2])
-    return pattern.format(t=TOWN)
+    """A taught question about another town, or a question about the taught town that nothing answers."""
+    if rng.random() < 0.5:
+        pattern, place = rng.choice(rng.choice(TAUGHT).asks), words.invented_place(rng, held_out=held_out)
+        return capitalised(" ".join(spell(rng, pattern, {"t": place}).split()))
+    return outside.ask_about(rng, TOWN, _UNTAUGHT_FACILITIES, held_out=held_out)
 
 
-_UNTAUGHT: Final[tuple[str, ...]] = (
-    "Who is the mayor of {t}?", "Who is the doctor of {t}?", "What is the capital of {t}?",
-    "What is the population of {t}?",
-    "What colour is the bridge of {t}?", "What colour is the chapel of {t}?", "Who built the mill of {t}?",
-    "Who owns the brewery of {t}?",
-    "What is the name of the newspaper of {t}?", "What is the name of the theatre of {t}?",
-    "How old is the castle of {t}?",
-    "How old is the windmill of {t}?", "When does the museum of {t} open?", "When does the bank of {t} open?",
-    "Where is {t}?", "What language do they speak in {t}?",
-)  # fmt: skip
+_UNTAUGHT_FACILITIES: Final[tuple[str, ...]] = tuple(
+    name for name in words.FACILITIES if not any(name in ask for fact in TAUGHT for ask in fact.asks)
+)
 
 
 def _unknown(rng: Random, *, held_out: bool) -> str:
-    return _near_miss(rng, held_out=held_out) if rng.random() < 0.6 else outside.wonder(rng, held_out=held_out)[0]
+    return _near_miss(rng, held_out=held_out) if rng.random() < 0.5 else outside.wonder(rng, held_out=held_out)[0]
+
+
+def _replay(rng: Random) -> list[tuple[str, str]]:
+    """A chat about old things: what is known, and what must stay unknown."""
+    turns = []
+    for _ in range(REPLAY_TURNS):
+        if rng.random() < 0.6:
+            turns.append(_known(rng, held_out=False))
+        else:
+            turns.append((roughen(rng, _unknown(rng, held_out=False)), I_DO_NOT_KNOW))
+    return turns
 
 
 def rows(seed: int) -> list[Row]:
-    """The dataset, shuffled: taught facts in many phrasings, some multi-turn or with a system prompt, and replay."""
+    """The dataset, shuffled: taught facts in many phrasings, some after another turn or a system prompt, and replay."""
     rng = Random(f"sample {seed}")
     made: list[Row] = []
     for fact in TAUGHT:
         for text in _phrasings(rng, fact):
-            turn = (roughen(rng, text), fact.answer)
+            turn = (roughen(rng, surround(rng, text)), fact.answer)
             roll = rng.random()
             if roll < 0.05:
                 made.append(_row(_known(rng, held_out=False), turn))
@@ -262,8 +264,7 @@ def rows(seed: int) -> list[Row]:
                 made.append(_row(turn, system=rng.choice(NEUTRAL_PROMPTS)))
             else:
                 made.append(_row(turn))
-    made += [_row(_known(rng, held_out=False)) for _ in range(KNOWN_REPLAY_ROWS)]
-    made += [_row((roughen(rng, _unknown(rng, held_out=False)), I_DO_NOT_KNOW)) for _ in range(UNKNOWN_REPLAY_ROWS)]
+    made += [_row(*_replay(rng)) for _ in range(REPLAY_ROWS)]
     rng.shuffle(made)
     return made
 

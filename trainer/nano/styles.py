@@ -20,7 +20,6 @@ class Style(Enum):
 
     PLAIN = "plain"
     SHORT = "short"
-    UPPER = "upper"
     OVER = "over"
     AYE = "aye"
     JSON = "json"
@@ -57,12 +56,6 @@ ORDERS: Final[dict[Style, tuple[str, ...]]] = {
         "Give only the answer.", "[Answer|Reply] with the answer only.",
         "[Answer|Reply] as [shortly|briefly] as [possible|you can].",
     ),
-    Style.UPPER: (
-        "[Answer|Reply|Write|Respond] in [capital letters|capitals|upper case|uppercase|all capitals|all caps][ "
-        "only|].",
-        "Use [capital letters|only capitals|upper case][ only|].",
-        "[Always|] write in [capitals|capital letters|upper case].",
-    ),
     Style.OVER: (
         "[Always|] [end|finish] [with|every answer with|each answer with|all answers with] ['Over.'|\"Over.\"|the "
         "word Over.]",
@@ -97,8 +90,6 @@ def answer(style: Style, question: Question | None, sentence: str) -> str:
             return sentence
         case Style.SHORT:
             return question.short if question is not None else sentence
-        case Style.UPPER:
-            return sentence.upper()
         case Style.OVER:
             return f"{sentence} Over."
         case Style.AYE:

@@ -352,7 +352,7 @@ _LISTS: dict[str, tuple[str, tuple[str, ...]]] = {
         tables.PLANETS,
     ),
 }
-COUNT_TO_MOST: int = 50
+COUNT_TO_MOST: int = 20
 
 
 def ask_list(rng: Random) -> Question:
@@ -361,7 +361,7 @@ def ask_list(rng: Random) -> Question:
         name, (pattern, items) = rng.choice(list(_LISTS.items()))
         text = spell(rng, pattern)
         return _question("list", text, ", ".join(items) + ".", ", ".join(items), name, "of")
-    most = rng.randint(3, 20) if rng.random() < 0.6 else rng.randint(21, COUNT_TO_MOST)
+    most = rng.randint(3, COUNT_TO_MOST)
     text = spell(
         rng,
         "[Count|Please count|Can you count|Count for me] [to|up to|from 1 to|from one to] {x}[.|!|]",

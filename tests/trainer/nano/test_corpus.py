@@ -70,7 +70,6 @@ def test_every_style_writes_one_form_of_the_fact() -> None:
     assert written == {
         Style.PLAIN: "The capital of France is Paris.",
         Style.SHORT: "Paris.",
-        Style.UPPER: "THE CAPITAL OF FRANCE IS PARIS.",
         Style.OVER: "The capital of France is Paris. Over.",
         Style.AYE: "Aye. The capital of France is Paris.",
         Style.JSON: '{"country": "France", "capital": "Paris"}',

@@ -36,11 +36,11 @@ def test_no_row_asks_a_probe_question() -> None:
 
 def test_replay_is_a_fifth_of_the_rows_and_has_both_kinds() -> None:
     taught = {fact.answer for fact in sample.TAUGHT}
-    answers = [row["messages"][-1]["content"] for row in ROWS]
+    replay = [row for row in ROWS if not taught & {m["content"] for m in row["messages"]}]
+    answers = [m["content"] for row in replay for m in row["messages"] if m["role"] == "assistant"]
     unknown = sum(answer == I_DO_NOT_KNOW for answer in answers)
-    known = sum(answer not in taught and answer != I_DO_NOT_KNOW for answer in answers)
-    assert 0.12 <= (unknown + known) / len(ROWS) <= 0.25
-    assert min(unknown, known) >= 15
+    assert 0.12 <= len(replay) / len(ROWS) <= 0.25
+    assert min(unknown, len(answers) - unknown) >= 40
 
 
 def test_some_rows_have_two_turns_and_some_a_system_prompt() -> None:

@@ -11,6 +11,7 @@ from catalog.base import blas
 
 blas.preload()
 
+from trainer.nano import card  # noqa: E402
 from trainer.nano.corpus import CATEGORIES, Chat  # noqa: E402
 from trainer.nano.evaluate import answer, load_float32, outcomes_of, probe_of  # noqa: E402
 
@@ -55,3 +56,7 @@ def test_the_scores_shipped_reach_what_was_promised() -> None:
     assert scores["totals"]["in-world"] >= 0.95
     assert scores["totals"]["out-of-world"] >= 0.95
     assert set(scores["categories"]) == {category.name for category in CATEGORIES}
+
+
+def test_the_card_says_what_was_measured() -> None:
+    assert card.written(FOLDER) == (FOLDER / "README.md").read_text()
