@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from catalog.strict_json import MAX_DEPTH
 from gateway.errors import MalformedJson
-from gateway.strict_json import MAX_DEPTH, parse
+from gateway.strict_json import parse
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -32,6 +33,7 @@ FAULTS = {
     "empty": (b"", "$"),
     "two values": (b"{} {}", "$"),
     "huge integer": (b'{"n": ' + b"9" * 5000 + b"}", "$.n"),
+    "endless number": (b'{"n": [0, 1e999]}', "$.n[1]"),
     "control character": (b'{"a": "\x01"}', "$.a"),
 }
 
