@@ -51,6 +51,8 @@ class GatewaySettings(Section):
     """A request whose body has not arrived by then is answered 408."""
     shutdown_grace_s: float = Field(30.0, ge=0, le=3600)
     """How long open streams may go on after SIGTERM."""
+    require_keys: bool = False
+    """True asks for a key on loopback too; on any other address one is always asked for."""
 
 
 class EngineSettings(Section):
@@ -136,7 +138,7 @@ class Upstream(Section):
     """Its base URL, for example http://127.0.0.1:11434/v1."""
     model: str
     """The model it is asked for when it answers in ragweld's place."""
-    api_key_env: str = ""
+    api_key_env: str = Field("", pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")
     """Name of the environment variable that holds its key; empty sends none."""
     priority: int = Field(100, ge=0, le=1000)
     """Lower is asked first."""
@@ -156,6 +158,8 @@ class Upstream(Section):
     def _is_http(cls, value: str) -> str:
         if not value.startswith(("http://", "https://")):
             raise ValueError("must begin with http:// or https://")
+        if "@" in value or "?" in value:
+            raise ValueError("must hold no password or query; name the key's variable in api_key_env")
         return value.rstrip("/")
 
 
@@ -212,6 +216,9 @@ def _environment_name(key: str) -> str:
 ENV_VARS: dict[str, str] = {key: _environment_name(key) for key in _keys()}
 """Setting -> name of its environment variable, for every setting."""
 
+PINNED = ("environment", "command line")
+"""Sources that last as long as the process and win over the file."""
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -219,6 +226,11 @@ class Loaded:
 
     settings: Settings
     sources: Mapping[str, str]
+
+    def flat(self) -> dict[str, Any]:
+        """Every value under its dotted key."""
+        values = self.settings.model_dump(mode="json")
+        return {key: _get(values, key) for key in ENV_VARS}
 
 
 def load(
@@ -233,17 +245,44 @@ def load(
     Raises InvalidRequest naming the key, its source and what it may be.
     """
     stored = _read(home / SETTINGS_FILE)
-    layers = [
-        ("file", _flat(stored.get("settings", {}))),
-        ("environment", _environment_values(environ)),
-        ("command line", dict(overrides or {})),
-    ]
+    layers = {
+        "file": _flat(stored.get("settings", {})),
+        "environment": _environment_values(environ),
+        "command line": dict(overrides or {}),
+    }
     if scope is not None:
-        scopes = stored.get("scopes", {})
-        layers.append((f"scope {scope}", _flat(scopes.get(checked_name(scope, "scope"), {}))))
+        layers[f"scope {scope}"] = _flat(stored.get("scopes", {}).get(checked_name(scope, "scope"), {}))
+    return _assemble(layers)
+
+
+def reload(home: Path, loaded: Loaded, *, scope: str | None = None) -> Loaded:
+    """What `load` gives now, where environment and command line are still as they were; raises InvalidRequest."""
+    values = loaded.flat()
+    stored = _read(home / SETTINGS_FILE)
+    layers = {"file": _flat(stored.get("settings", {}))}
+    for source in PINNED:
+        layers[source] = {key: values[key] for key, came_from in loaded.sources.items() if came_from == source}
+    if scope is not None:
+        layers[f"scope {scope}"] = _flat(stored.get("scopes", {}).get(checked_name(scope, "scope"), {}))
+    return _assemble(layers)
+
+
+def given(settings: Settings) -> Loaded:
+    """Settings made in code; what differs from the defaults is as if the command line had said it."""
+    defaults, values = Settings().model_dump(), settings.model_dump()
+    changed = (key for key in ENV_VARS if _get(values, key) != _get(defaults, key))
+    return Loaded(settings, dict.fromkeys(ENV_VARS, "default") | dict.fromkeys(changed, "command line"))
+
+
+def from_flat(values: Mapping[str, object]) -> Settings:
+    """The tree of dotted keys and their values."""
+    return Settings.model_validate(_nested(values))
+
+
+def _assemble(layers: Mapping[str, Mapping[str, object]]) -> Loaded:
     values: dict[str, object] = {}
     sources = dict.fromkeys(ENV_VARS, "default")
-    for source, layer in layers:
+    for source, layer in layers.items():
         values.update(layer)
         sources.update(dict.fromkeys(layer, source))
     try:
@@ -266,7 +305,10 @@ def overlay(settings: Settings, home: Path, scope: str) -> Settings:
 
 
 def store(home: Path, changes: Mapping[str, object], *, scope: str | None = None) -> None:
-    """Write `changes` (dotted keys) to the settings file, for all or for one scope; validated before it is written."""
+    """Write `changes` (dotted keys) to the settings file, for all or for one scope; None forgets what was stored.
+
+    Validated before it is written: raises InvalidRequest and nothing has changed.
+    """
     path = home / SETTINGS_FILE
     with files.exclusive_lock(path.with_suffix(".lock")):
         document = _read(path)
@@ -274,7 +316,8 @@ def store(home: Path, changes: Mapping[str, object], *, scope: str | None = None
             branch = document.setdefault("settings", {})
         else:
             branch = document.setdefault("scopes", {}).setdefault(checked_name(scope, "scope"), {})
-        merged = _nested(_flat(branch) | dict(changes))
+        kept = {key: value for key, value in (_flat(branch) | dict(changes)).items() if value is not None}
+        merged = _nested(kept)
         try:
             Settings.model_validate(merged)
         except ValidationError as error:
@@ -318,11 +361,24 @@ def _nested(flat: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _environment_values(environ: Mapping[str, str]) -> dict[str, object]:
-    return {key: _from_text(key, environ[variable]) for key, variable in ENV_VARS.items() if variable in environ}
+    return {key: from_text(key, environ[variable]) for key, variable in ENV_VARS.items() if variable in environ}
 
 
-def _from_text(key: str, text: str) -> object:
-    if key == "upstreams":
+def known_key(key: str) -> str:
+    """`key` if it is a setting's; raises InvalidRequest."""
+    if key not in ENV_VARS:
+        raise InvalidRequest(f"There is no setting {key!r}.", hint="`ragweld config get` lists them.", param=key)
+    return key
+
+
+def schema() -> dict[str, Any]:
+    """The tree as JSON schema: default, bounds and a sentence for every setting."""
+    return Settings.model_json_schema()
+
+
+def from_text(key: str, text: str) -> object:
+    """A setting's value as the environment says it; what it may be is checked where the tree is put together."""
+    if known_key(key) == "upstreams":
         try:
             return json.loads(text)
         except json.JSONDecodeError as error:

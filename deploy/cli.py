@@ -17,15 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catalog.errors import InvalidRequest, RagweldError
+from deploy import desk
 
 if TYPE_CHECKING:
     from catalog.settings import Loaded
 
 DEFAULT_HOME = "~/.ragweld"
-GATEWAY_OPTIONS = {"host": "gateway.host", "port": "gateway.port"}
-TRAINER_OPTIONS = {"trainer_port": "trainer.metrics_port"}
-COMMON_OPTIONS = {"base": "training.ragweld_agent_base_model"}
-SETTING_OF_OPTION = GATEWAY_OPTIONS | TRAINER_OPTIONS | COMMON_OPTIONS
+BASE_OPTION = {"base": "training.ragweld_agent_base_model"}
+GATEWAY_OPTIONS = {"host": "gateway.host", "port": "gateway.port"} | BASE_OPTION
+TRAINER_OPTIONS = {"trainer_port": "trainer.metrics_port"} | BASE_OPTION
+SETTING_OF_OPTION = GATEWAY_OPTIONS | TRAINER_OPTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,12 @@ class Invocation:
     home: Path
     loaded: Loaded
     environ: Mapping[str, str]
-    as_child: bool
+    words: argparse.Namespace
+    """What stands behind the command."""
+
+    @property
+    def as_child(self) -> bool:
+        return bool(self.words.child)
 
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
@@ -60,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     for name, command in COMMANDS.items():
         sub = commands.add_parser(name, help=command.summary, description=command.description)
         _add_options(sub, command.options)
+        command.arguments(sub)
     return top
 
 
@@ -74,7 +81,10 @@ def _add_options(sub: argparse.ArgumentParser, options: Mapping[str, str]) -> No
         sub.add_argument(
             "--trainer-port", metavar="PORT", type=int, help="port of the trainer's /metrics (default: 8001)"
         )
-    sub.add_argument("--base", metavar="MODEL", help="base model: ragweld-nano, a Hugging Face id, an absolute folder")
+    if "base" in options:
+        sub.add_argument(
+            "--base", metavar="MODEL", help="base model: ragweld-nano, a Hugging Face id, an absolute folder"
+        )
     # Set by the supervisor: standard input is a pipe whose end means that the supervisor is gone.
     sub.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
 
@@ -85,7 +95,7 @@ def _invocation(arguments: argparse.Namespace, environ: Mapping[str, str]) -> In
     home = Path(arguments.home or environ.get("RAGWELD_HOME") or DEFAULT_HOME).expanduser().absolute()
     given = {key: getattr(arguments, option, None) for option, key in SETTING_OF_OPTION.items()}
     overrides = {key: value for key, value in given.items() if value is not None}
-    return Invocation(home, settings.load(home, environ, overrides), environ, arguments.child)
+    return Invocation(home, settings.load(home, environ, overrides), environ, arguments)
 
 
 def _up(invocation: Invocation) -> int:
@@ -98,7 +108,7 @@ def _gateway(invocation: Invocation) -> int:
     _settle(invocation)
     from gateway.main import serve
 
-    return serve(invocation.loaded.settings, invocation.home, invocation.environ)
+    return serve(invocation.loaded, invocation.home, invocation.environ)
 
 
 def _trainer(invocation: Invocation) -> int:
@@ -129,6 +139,16 @@ def _doctor(invocation: Invocation) -> int:
     return doctor.run(invocation.loaded, invocation.home, invocation.environ, _say)
 
 
+def _keys(invocation: Invocation) -> int:
+    desk.keys(invocation.words, invocation.home, _say)
+    return os.EX_OK
+
+
+def _config(invocation: Invocation) -> int:
+    desk.config(invocation.words, invocation.home, invocation.loaded, _say)
+    return os.EX_OK
+
+
 def _say(line: str) -> None:
     # Whoever read our lines may go; serving goes on.
     with contextlib.suppress(BrokenPipeError):
@@ -155,6 +175,7 @@ class Command:
     summary: str
     description: str
     options: Mapping[str, str]
+    arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None
 
 
 COMMANDS = {
@@ -181,5 +202,19 @@ COMMANDS = {
         "what can run here, what is missing, what to type",
         "Looks at this machine and says what can run, what is missing and what to type. Changes nothing.",
         SETTING_OF_OPTION,
+    ),
+    "keys": Command(
+        _keys,
+        "who may ask this gateway",
+        "Makes, lists and removes keys. They are asked for as soon as the gateway listens beyond this machine.",
+        {},
+        desk.keys_arguments,
+    ),
+    "config": Command(
+        _config,
+        "read and change settings",
+        "Shows every setting with where its value came from, and stores changes in the home folder.",
+        {},
+        desk.config_arguments,
     ),
 }

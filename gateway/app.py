@@ -13,18 +13,20 @@ from litestar.datastructures import State
 from litestar.types import ASGIApp
 
 from gateway import errors
-from gateway.api import adapters, chat, health, models, runs
+from gateway.api import adapters, admin, chat, health, keys, models, runs
 from gateway.border import Border
 from gateway.context import Context
 
 log = logging.getLogger(__name__)
 
+ROOMS = (chat, models, runs, adapters, keys, admin, health)
+
 
 def create_app(context: Context) -> Litestar:
     """Routes and error handlers; upstreams are opened and the engine started with the server's lifespan."""
-    parts = [part for part in (context.upstreams, context.engine, context.watch) if part is not None]
+    parts = [part for part in (context.upstreams, context.engine, context.watch, *context.file_watches) if part]
     return Litestar(
-        route_handlers=[*chat.handlers, *models.handlers, *runs.handlers, *adapters.handlers, *health.handlers],
+        route_handlers=[handler for room in ROOMS for handler in room.handlers],
         state=State({"context": context}, deep_copy=False),
         exception_handlers={Exception: render_error},
         on_startup=[part.start for part in parts],

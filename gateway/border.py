@@ -1,8 +1,9 @@
 """What every request passes before a handler sees it, whatever its route, as one ASGI layer around the application.
 
-Host and Origin (DNS rebinding), media type, size and deadline of the body, the end of the process, `x-request-id`,
-the log line and the count. Middleware inside the framework would not see unknown routes.
-`tests/gateway/test_border.py`.
+Host and Origin (DNS rebinding), its key, media type, size and deadline of the body, the end of the process,
+`x-request-id`, the log line, the count, and the line in the administrators' log. Middleware inside the framework would
+not see unknown routes. A handler finds the request's `Visit` in the scope's `auth`. `tests/gateway/test_border.py`,
+`tests/gateway/test_guard.py`.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from catalog.settings import GatewaySettings
 from gateway import errors
 from gateway.context import Context
 from gateway.errors import BodyTimedOut, BodyTooLarge, Forbidden, ShuttingDown, UnsupportedMediaType
+from gateway.guard import Visit, scope_for
 
 log = logging.getLogger(__name__)
 
 ALWAYS_ANSWERED = frozenset({"/livez", "/readyz", "/metrics"})
 """Asked for also while the gateway ends; nobody waits for these."""
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -47,6 +50,8 @@ class Border:
         refusal = refuse(scope["method"], scope["path"], crossing.headers, self._context.settings.gateway)
         if self._context.lifecycle.draining.is_set() and scope["path"] not in ALWAYS_ANSWERED:
             refusal = ShuttingDown("This gateway is ending.", hint="Try again in a moment.")
+        if refusal is None:
+            refusal = crossing.let_pass()
         if refusal is not None:
             await crossing.answer(refusal)
         elif scope["path"] in ALWAYS_ANSWERED:
@@ -105,7 +110,20 @@ class _Crossing:
         self._received_bytes = 0
         self._is_body_whole = False
         self._status = 0
+        self._visit = Visit()
         self._request_id = self._choose_request_id()
+
+    def let_pass(self) -> RagweldError | None:
+        """Ask the guard, if there is one; the refusal, or None with the visit told to the handler."""
+        guard = self._context.guard
+        if guard is not None:
+            client = self._scope.get("client")
+            admitted = guard.admit(self._scope["path"], self.headers, client[0] if client else "")
+            if isinstance(admitted, RagweldError):
+                return admitted
+            self._visit = admitted
+        self._scope["auth"] = self._visit
+        return None
 
     async def receive(self) -> Any:
         """The next message; the body is bounded in bytes and time."""
@@ -126,7 +144,10 @@ class _Crossing:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            message["headers"] = [*message.get("headers", []), (b"x-request-id", self._request_id)]
+            limits = [(name.encode(), value.encode()) for name, value in self._visit.headers().items()]
+            message["headers"] = [*message.get("headers", []), (b"x-request-id", self._request_id), *limits]
+            if self._is_administration():
+                await self._remember()
         await self._send(message)
 
     async def answer(self, error: RagweldError) -> None:
@@ -150,8 +171,21 @@ class _Crossing:
                 "status": self._status,
                 "ms": round(1e3 * (self._context.clock() - self._began), 1),
                 "id": self._request_id.decode("ascii"),
+                **({"key": self._visit.key} if self._visit.key else {}),
             }
             log.log(level, "request", extra={"facts": facts})
+
+    def _is_administration(self) -> bool:
+        return self._scope["method"] in CHANGING and scope_for(self._scope["path"]) == "admin" and self._status < 500
+
+    async def _remember(self) -> None:
+        """Write the act to the administrators' log before its answer leaves; a full disk stops nobody."""
+        what = f"{self._scope['method']} {self._scope['path'][:200]}"
+        facts = {"status": self._status, "id": self._request_id.decode("ascii"), **self._visit.noted}
+        try:
+            await asyncio.to_thread(self._context.admin_log.append, self._visit.key or "loopback", what, facts)
+        except OSError as error:
+            log.error("the administrators' log cannot be written: %s", error)
 
     def _choose_request_id(self) -> bytes:
         given = self.headers.get(b"x-request-id", b"")

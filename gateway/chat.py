@@ -16,6 +16,7 @@ from catalog.errors import EngineFailed, Overloaded, RagweldError, Unavailable, 
 from gateway import errors, routing, speaking
 from gateway.context import Context
 from gateway.errors import ShuttingDown, UpstreamRefused
+from gateway.guard import Visit
 from gateway.routing import Choice, EngineRoute, Route
 from gateway.speaker import Answer, Whole
 from gateway.wire.request import ParsedChat
@@ -30,7 +31,7 @@ def answer(context: Context, chat: ParsedChat, choice: Choice) -> ASGIApp:
     """An ASGI application that gives the answer to `chat` by the first candidate that can."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        speaking_to = _Conversation(context, chat, send)
+        speaking_to = _Conversation(context, chat, send, scope.get("auth") or Visit())
         try:
             if not await context.lifecycle.while_client_listens(receive, speaking_to.run(choice)):
                 speaking_to.ended(CLIENT_GONE)
@@ -56,8 +57,9 @@ def moves_on(error: RagweldError, route: Route) -> bool:
 class _Conversation:
     """One request on its way to its answer."""
 
-    def __init__(self, context: Context, chat: ParsedChat, send: Send) -> None:
+    def __init__(self, context: Context, chat: ParsedChat, send: Send, visit: Visit) -> None:
         self._context = context
+        self._visit = visit
         self._chat = chat
         self._send = send
         self._began = context.clock()
@@ -96,6 +98,7 @@ class _Conversation:
             if count.answer_tokens and count.answer_tokens > 1 and not error:
                 spent_s = count.last_piece_at - count.first_piece_at
                 measures.per_token(speaker.provider, speaker.label, spent_s / (count.answer_tokens - 1))
+        self._visit.spend_tokens((count.prompt_tokens or 0) + (count.answer_tokens or 0))
         for kind, tokens in (("input", count.prompt_tokens), ("output", count.answer_tokens)):
             if tokens is not None:
                 measures.tokens(speaker.provider, speaker.label, kind, tokens)

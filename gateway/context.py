@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -12,12 +12,16 @@ from litestar import Request
 
 from catalog import models
 from catalog.adapters import AdapterStore
+from catalog.audit import AdminLog
 from catalog.ids import BaseId
+from catalog.keys import KeyStore
 from catalog.runs import RunStore
 from catalog.settings import Settings, TrainingSettings, overlay
 from gateway import routing
 from gateway.folder_watch import FolderWatch
+from gateway.guard import Guard
 from gateway.lifecycle import Lifecycle
+from gateway.live import FileWatch, LiveSettings
 from gateway.measure import Measures
 from gateway.ports import AnswerEngine
 from gateway.routing import Facts, FallbackReason
@@ -28,7 +32,7 @@ from gateway.upstream import Upstreams
 class Context:
     """One gateway. `clock` is monotonic, in seconds."""
 
-    settings: Settings
+    live: LiveSettings
     home: Path
     environ: Mapping[str, str]
     engine: AnswerEngine | None
@@ -39,9 +43,20 @@ class Context:
     adapters: AdapterStore
     measures: Measures
     lifecycle: Lifecycle
+    keys: KeyStore
+    guard: Guard | None
+    """None where no key is asked for."""
+    admin_log: AdminLog
+    file_watches: Sequence[FileWatch]
+    """Of the settings' file, and of the keys' where keys are asked for."""
     started_at: float
     """Unix time, for `created` of models."""
     clock: Callable[[], float] = time.monotonic
+
+    @property
+    def settings(self) -> Settings:
+        """As the gateway goes by them now."""
+        return self.live.settings
 
     def training(self, scope: str | None) -> TrainingSettings:
         """The training settings of a scope. Reads a file; keep it off the event loop."""

@@ -3,12 +3,16 @@
 RagweldError (catalog.errors)
 ├── InvalidRequest
 │   └── MalformedJson          400  with the path of the fault
+├── UnknownKey                 401
 ├── Forbidden                  403  foreign Host or Origin
+│   └── MissingScope                the key may not do this
 ├── NoSuchMethod               405
 ├── BodyTimedOut               408
 ├── BodyTooLarge               413
 ├── UnsupportedMediaType       415
 ├── InvalidBody                422  an administration body with a bad field
+├── Overloaded
+│   └── RateLimited            429  a key's own limit
 ├── UpstreamRefused            4xx  the upstream found the request itself at fault
 └── Unavailable
     └── ShuttingDown           503
@@ -35,9 +39,18 @@ class MalformedJson(InvalidRequest):
     code = "malformed_json"
 
 
+class UnknownKey(RagweldError):
+    code = "invalid_api_key"
+    http_status = 401
+
+
 class Forbidden(RagweldError):
     code = "forbidden"
     http_status = 403
+
+
+class MissingScope(Forbidden):
+    code = "missing_scope"
 
 
 class NoSuchMethod(RagweldError):
@@ -65,6 +78,17 @@ class InvalidBody(RagweldError):
     http_status = 422
 
 
+class RateLimited(Overloaded):
+    """A key has used up its `kind` (requests or tokens) of this minute; `limits` are its `x-ratelimit-*` headers."""
+
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, kind: str, retry_after_s: float, hint: str = "") -> None:
+        super().__init__(message, retry_after_s=retry_after_s, hint=hint)
+        self.kind = kind
+        self.limits: dict[str, str] = {}
+
+
 class UpstreamRefused(RagweldError):
     """The upstream's own 4xx about the request, handed on with its status."""
 
@@ -79,12 +103,15 @@ class ShuttingDown(Unavailable):
     code = "shutting_down"
 
 
-_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_TYPES = {403: "permission_error", 429: "rate_limit_error"}
+"""Where it is not `invalid_request_error` or `server_error`; for a wrong key OpenAI says the former."""
 
 
 def content(error: RagweldError) -> dict[str, Any]:
     """The error as OpenAI's object; a dataset's defects are listed beside the message."""
     kind = _TYPES.get(error.http_status, "server_error" if error.http_status >= 500 else "invalid_request_error")
+    if isinstance(error, RateLimited):
+        kind = error.kind
     inner: dict[str, Any] = {"message": str(error), "type": kind, "param": error.param, "code": error.code}
     if isinstance(error, InvalidDataset) and error.defects:
         inner["defects"] = list(error.defects)
@@ -98,6 +125,10 @@ def body(error: RagweldError) -> bytes:
 def headers(error: RagweldError) -> dict[str, str]:
     """What a client should know before it tries again."""
     match error:
+        case RateLimited():
+            return {"retry-after": str(math.ceil(error.retry_after_s)), **error.limits}
+        case UnknownKey():
+            return {"www-authenticate": "Bearer"}
         case Overloaded():
             return {"retry-after": str(math.ceil(error.retry_after_s))}
         case Unavailable():

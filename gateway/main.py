@@ -16,13 +16,17 @@ from pathlib import Path
 import uvloop
 
 from catalog.adapters import AdapterStore
+from catalog.audit import AdminLog
+from catalog.keys import KeyStore
 from catalog.runs import RunStore
-from catalog.settings import Settings
+from catalog.settings import GatewaySettings, Loaded, Settings
 from gateway import logs
 from gateway.app import create_asgi
 from gateway.context import Context
 from gateway.folder_watch import FolderWatch
+from gateway.guard import Guard, is_loopback
 from gateway.lifecycle import Lifecycle
+from gateway.live import FileWatch, LiveSettings, settings_watch
 from gateway.measure import Measures
 from gateway.ports import AnswerEngine
 from gateway.server import GatewayServer, bind
@@ -31,8 +35,12 @@ from gateway.upstream import Upstreams
 log = logging.getLogger(__name__)
 
 
-def serve(settings: Settings, home: Path, environ: Mapping[str, str]) -> int:
+def serve(loaded: Loaded, home: Path, environ: Mapping[str, str]) -> int:
     """Answer until a signal; `environ` holds the upstreams' keys. Returns the exit code."""
+    settings = loaded.settings
+    if obstacle := key_obstacle(settings.gateway, home):
+        print(f"ragweld: {obstacle}", file=sys.stderr)
+        return os.EX_CONFIG
     logs.configure()
     try:
         listener = bind(settings.gateway)
@@ -40,13 +48,26 @@ def serve(settings: Settings, home: Path, environ: Mapping[str, str]) -> int:
         where = f"{settings.gateway.host}:{settings.gateway.port}"
         print(f"ragweld: cannot listen on {where}: {error.strerror}. Choose another with --port.", file=sys.stderr)
         return os.EX_CONFIG
-    context = build(settings, home, environ, engine(settings, home))
+    context = build(loaded, home, environ, engine(settings, home))
     server = GatewayServer(create_asgi(context), settings.gateway, context.lifecycle)
     host, port = listener.getsockname()[:2]
     print(f"gateway listening on http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(server.serve(sockets=[listener]))
     return os.EX_OK
+
+
+def asks_for_keys(settings: GatewaySettings) -> bool:
+    """Whether a request must show a key: always where other machines can reach the gateway."""
+    return settings.require_keys or not is_loopback(settings.host)
+
+
+def key_obstacle(settings: GatewaySettings, home: Path) -> str | None:
+    """Why nobody could pass, in one line with what to type; None when somebody can."""
+    if not asks_for_keys(settings) or KeyStore(home).known():
+        return None
+    where = "gateway.require_keys is on" if is_loopback(settings.host) else f"other machines can reach {settings.host}"
+    return f"{where}, so a key is required and there is none. Type: ragweld keys add NAME --scope chat,admin"
 
 
 def engine(settings: Settings, home: Path) -> AnswerEngine | None:
@@ -65,12 +86,15 @@ def folder_watch(settings: Settings, home: Path, answering: AnswerEngine, adapte
     return FolderWatch(home, folder, training.ragweld_agent_reload_period_sec, answering, adapters)
 
 
-def build(settings: Settings, home: Path, environ: Mapping[str, str], answering: AnswerEngine | None) -> Context:
-    """Everything that lives as long as the gateway."""
+def build(loaded: Loaded, home: Path, environ: Mapping[str, str], answering: AnswerEngine | None) -> Context:
+    """Everything that lives as long as the gateway; raises InvalidRequest when its keys cannot be read."""
+    settings, live = loaded.settings, LiveSettings(loaded, home)
     measures = Measures(answering)
     adapters = AdapterStore(home)
+    keys = KeyStore(home)
+    guard = Guard(keys.known(), time.monotonic) if asks_for_keys(settings.gateway) else None
     return Context(
-        settings=settings,
+        live=live,
         home=home,
         environ=environ,
         engine=answering,
@@ -80,5 +104,14 @@ def build(settings: Settings, home: Path, environ: Mapping[str, str], answering:
         adapters=adapters,
         measures=measures,
         lifecycle=Lifecycle(),
+        keys=keys,
+        guard=guard,
+        admin_log=AdminLog(home),
+        file_watches=(settings_watch(live), *([keys_watch(keys, guard)] if guard is not None else [])),
         started_at=time.time(),
     )
+
+
+def keys_watch(keys: KeyStore, guard: Guard) -> FileWatch:
+    """What lets the guard know of keys that were added or removed."""
+    return FileWatch(keys.path, lambda: guard.take(keys.known()))

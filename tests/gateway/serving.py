@@ -17,7 +17,7 @@ from typing import Any
 import openai
 import uvloop
 
-from catalog.settings import Settings
+from catalog.settings import Settings, given
 from gateway.app import create_asgi
 from gateway.context import Context
 from gateway.main import build
@@ -104,7 +104,7 @@ def served(
     """Serve until the block ends."""
     settings = settings or Settings()
     settings = settings.model_copy(update={"gateway": settings.gateway.model_copy(update={"port": 0})})
-    context = build(settings, home, environ or {}, engine)
+    context = build(given(settings), home, environ or {}, engine)
     server = GatewayServer(create_asgi(context), settings.gateway, context.lifecycle)
     loop = uvloop.new_event_loop()
     listener = bind(settings.gateway)
