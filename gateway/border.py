@@ -110,19 +110,18 @@ class _Crossing:
         self._received_bytes = 0
         self._is_body_whole = False
         self._status = 0
-        self._visit = Visit()
+        self._visit: Visit | None = None
+        """None while it may not pass."""
         self._request_id = self._choose_request_id()
 
     def let_pass(self) -> RagweldError | None:
         """Ask the guard, if there is one; the refusal, or None with the visit told to the handler."""
-        guard = self._context.guard
-        if guard is not None:
-            client = self._scope.get("client")
-            admitted = guard.admit(self._scope["path"], self.headers, client[0] if client else "")
-            if isinstance(admitted, RagweldError):
-                return admitted
-            self._visit = admitted
-        self._scope["auth"] = self._visit
+        guard, client = self._context.guard, self._scope.get("client")
+        address = client[0] if client else ""
+        admitted = guard.admit(self._scope["path"], self.headers, address) if guard is not None else Visit()
+        if isinstance(admitted, RagweldError):
+            return admitted
+        self._visit = self._scope["auth"] = admitted
         return None
 
     async def receive(self) -> Any:
@@ -144,10 +143,11 @@ class _Crossing:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            limits = [(name.encode(), value.encode()) for name, value in self._visit.headers().items()]
-            message["headers"] = [*message.get("headers", []), (b"x-request-id", self._request_id), *limits]
-            if self._is_administration():
-                await self._remember()
+            limits = self._visit.headers() if self._visit is not None else {}
+            raw = [(name.encode(), value.encode()) for name, value in limits.items()]
+            message["headers"] = [*message.get("headers", []), (b"x-request-id", self._request_id), *raw]
+            if self._visit is not None and self._is_administration():
+                await self._remember(self._visit)
         await self._send(message)
 
     async def answer(self, error: RagweldError) -> None:
@@ -171,19 +171,19 @@ class _Crossing:
                 "status": self._status,
                 "ms": round(1e3 * (self._context.clock() - self._began), 1),
                 "id": self._request_id.decode("ascii"),
-                **({"key": self._visit.key} if self._visit.key else {}),
+                **({"key": self._visit.key} if self._visit and self._visit.key else {}),
             }
             log.log(level, "request", extra={"facts": facts})
 
     def _is_administration(self) -> bool:
         return self._scope["method"] in CHANGING and scope_for(self._scope["path"]) == "admin" and self._status < 500
 
-    async def _remember(self) -> None:
+    async def _remember(self, visit: Visit) -> None:
         """Write the act to the administrators' log before its answer leaves; a full disk stops nobody."""
         what = f"{self._scope['method']} {self._scope['path'][:200]}"
-        facts = {"status": self._status, "id": self._request_id.decode("ascii"), **self._visit.noted}
+        facts = {"status": self._status, "id": self._request_id.decode("ascii"), **visit.noted}
         try:
-            await asyncio.to_thread(self._context.admin_log.append, self._visit.key or "loopback", what, facts)
+            await asyncio.to_thread(self._context.admin_log.append, visit.key or "loopback", what, facts)
         except OSError as error:
             log.error("the administrators' log cannot be written: %s", error)
 

@@ -49,6 +49,7 @@ class LiveSettings:
         self.settings: Settings = loaded.settings
         """As the gateway goes by them."""
         self._started = loaded.flat()
+        self._sources_at_start = loaded.sources
 
     def refresh(self) -> None:
         """Read the file again; raises InvalidRequest and keeps what was. Blocking."""
@@ -61,6 +62,9 @@ class LiveSettings:
         """What is stored and not yet gone by, by key."""
         now = self.stored.flat()
         return {key: now[key] for key in sorted(ENV_VARS) if key not in AT_ONCE and now[key] != self._started[key]}
+
+    def source_at_start(self, key: str) -> str:
+        return self._sources_at_start[key]
 
 
 class FileWatch:

@@ -19,6 +19,17 @@ SCOPE_NAMES = ("corpus_id", "repo_id")
 """Other names of `scope`, as callers of the first version say it."""
 
 
+async def object_of(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    """The body as an object with the scope under its own name; raises MalformedJson (400) or InvalidBody (422)."""
+    plain = strict_json.parse(await request.body())
+    if not isinstance(plain, dict):
+        raise errors.InvalidBody("The body must be an object.")
+    named = with_scope(plain)
+    if not isinstance(named.get("scope"), str | None):
+        raise errors.InvalidBody("The scope must be a name.", param="scope")
+    return named
+
+
 async def body_of(request: Request[Any, Any, Any], model: type[T]) -> T:
     """The body as `model`; an empty one is `{}`. Raises MalformedJson (400) or InvalidBody (422)."""
     raw = await request.body()
