@@ -71,7 +71,7 @@ def recommend(path: Path, base: str | None, settings: Settings) -> Profile:
 def start(request: RunRequest, settings: Settings, home: Path, runs: RunStore) -> Run:
     """Queue a run, after its dataset was read whole; raises InvalidDataset with every defect."""
     path = dataset_path(request.dataset_path, settings, home)
-    datasets.read(path)
+    datasets.verify(path)
     profile = recommend(path, request.base, settings)
     return runs.create(request.scope, resolve(request, settings.training, profile))
 

@@ -61,7 +61,7 @@ class Material:
 
 def prepare(tokenizer: TokenizerWrapper, dataset: Dataset, *, seed: int, max_length: int) -> Material:
     """Tokenise both sides of the split. Raises InvalidDataset with every row at fault, or when nothing is left."""
-    split = datasets.split(dataset, seed)
+    split = datasets.split(dataset.rows, seed)
     defects: list[str] = []
     train = _side(tokenizer, split.train, max_length, dataset.path.name, defects)
     held_out = _side(tokenizer, split.held_out, max_length, dataset.path.name, defects)

@@ -1,0 +1,24 @@
+"""What every form of dataset becomes: one conversation a row, in OpenAI's form. `tests/catalog/test_datasets.py`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+Message = dict[str, Any]
+Tool = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One row: messages for the chat template, the tools it may call, and where it stands."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...]
+    line: int
+
+    def canonical(self) -> bytes:
+        """The same bytes for the same content, whatever the file's spacing and key order."""
+        content = {"messages": self.messages, "tools": self.tools}
+        return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

@@ -1,0 +1,150 @@
+"""Reading a file: row by row, every defect collected, one form from its first good row to its end."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from catalog import strict_json
+from catalog.datasets import forms, lines
+from catalog.datasets.conversation import Conversation
+from catalog.datasets.defects import Defects
+from catalog.datasets.forms import Form
+from catalog.errors import InvalidDataset
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """All rows of a file, with the digest of its bytes and of its canonical rows."""
+
+    path: Path
+    rows: tuple[Conversation, ...]
+    bytes_sha256: str
+    rows_sha256: str
+
+
+@dataclass(slots=True)
+class Reader:
+    """What is known of a dataset while its rows come by."""
+
+    defects: Defects = field(default_factory=Defects)
+    form: Form | None = None
+    form_line: int = 0
+    rows: int = 0
+    is_over: bool = False
+    """Whether the rest is not worth reading: it is not JSONL, or not for learning."""
+
+    def file(self, path: Path, digest: Any = None) -> Iterator[Conversation]:
+        """Good rows of a file, one at a time; `digest` gets its bytes. Raises InvalidDataset if it cannot be read."""
+        with lines.open_file(path) as opened:
+            for number, line in lines.numbered(opened, digest.update if digest is not None else len):
+                row = self._line(line, number)
+                if row is not None:
+                    yield row
+                if self.is_over:
+                    return
+
+    def values(self, rows: Iterable[object]) -> Iterator[Conversation]:
+        """Good rows of values that were parsed elsewhere, numbered from 1."""
+        for number, value in enumerate(rows, start=1):
+            row = self._value(value, number)
+            if row is not None:
+                yield row
+            if self.is_over:
+                return
+
+    def _line(self, line: bytes | None, number: int) -> Conversation | None:
+        if line is None:
+            self.defects.add(number, "", f"is longer than {lines.MAX_LINE_BYTES >> 20} MiB")
+            return None
+        if number == 1 and line.startswith(BYTE_ORDER_MARK):
+            self.defects.add(number, "", "begins with a byte order mark")
+            line = line[len(BYTE_ORDER_MARK) :]
+        try:
+            value = strict_json.parse(line)
+        except strict_json.JsonFault as fault:
+            self._unreadable(line, number, fault)
+            return None
+        return self._value(value, number)
+
+    def _unreadable(self, line: bytes, number: int, fault: strict_json.JsonFault) -> None:
+        if self.rows == 0 and self.defects.total == 0 and line.strip() == b"[":
+            self.defects.add(number, "", "begins a JSON array; a dataset is JSONL, one object on each line")
+            self.is_over = True
+            return
+        path = "" if self.defects.is_full else fault.path[1:].removeprefix(".")
+        self.defects.add(number, path, fault.what)
+
+    def _value(self, value: object, number: int) -> Conversation | None:
+        before = self.defects.total
+        row = self._conversation(value, number)
+        if self.defects.total > before:
+            return None
+        self.rows += 1
+        return row
+
+    def _conversation(self, value: object, number: int) -> Conversation | None:
+        def report(path: str, what: str) -> None:
+            self.defects.add(number, path, what)
+
+        if not isinstance(value, dict):
+            report("", "must be a JSON object")
+            return None
+        for path in _nul_places(value, ""):
+            report(path, "holds a NUL character")
+        form = forms.form_of(value)
+        if form is None:
+            known = ", ".join(form.marks[0] for form in forms.FORMS[1:])
+            report("", f"has none of the keys that tell a form: {known}")
+            return None
+        if self.form not in (None, form):
+            report("", f"is {form.name}, but the file is {self.form.name} since line {self.form_line}")
+            return None
+        before = self.defects.total
+        messages, tools = forms.parts_of(form, value, report)
+        if self.defects.total == before and self.form is None:
+            self.form, self.form_line = form, number
+        self.is_over = form is forms.PREFERENCES
+        return Conversation(messages, tools, number)
+
+
+def read(path: Path) -> Dataset:
+    """Read a dataset; raises InvalidDataset with every defect when there is any, or when it is missing or empty."""
+    reader, digest = Reader(), hashlib.sha256()
+    rows = tuple(reader.file(path, digest))
+    _refuse_defects(reader, path)
+    rows_digest = hashlib.sha256(b"\n".join(row.canonical() for row in rows)).hexdigest()
+    return Dataset(path, rows, digest.hexdigest(), rows_digest)
+
+
+def verify(path: Path) -> None:
+    """Raises InvalidDataset as `read` does; holds one row at a time."""
+    reader = Reader()
+    for _ in reader.file(path):
+        pass
+    _refuse_defects(reader, path)
+
+
+def _refuse_defects(reader: Reader, path: Path) -> None:
+    defects = reader.defects
+    if not reader.rows and not defects.total:
+        raise InvalidDataset(f"{path.name}: has no rows", defects=(f"{path.name}: has no rows",))
+    if defects.total:
+        raise InvalidDataset(defects.summary(path.name), defects=defects.lines(path.name))
+
+
+def _nul_places(value: object, path: str) -> Iterator[str]:
+    match value:
+        case str() if "\0" in value:
+            yield path
+        case list():
+            for index, inner in enumerate(value):
+                yield from _nul_places(inner, f"{path}[{index}]")
+        case dict():
+            for key, inner in value.items():
+                yield from _nul_places(inner, f"{path}.{key}" if path else key)
