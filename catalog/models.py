@@ -5,11 +5,12 @@ Every list of models anywhere is a view of `rows`. Knows nothing of what can ans
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from catalog.ids import RAGWELD, BaseId
 from catalog.settings import TrainingSettings
@@ -19,6 +20,16 @@ BASE_PROVIDER = "mlx"
 NANO = BaseId("ragweld-nano")
 
 Component = Literal["EMB", "GEN", "RERANK"]
+
+_PUBLISHED_AS = {
+    "input_per_1k": "input",
+    "output_per_1k": "output",
+    "embed_per_1k": "embedding",
+    "rerank_per_1k": "rerank",
+}
+"""Field -> its word in the notes: `$1.25 input, $10 output per 1M tokens`."""
+_PER_1M_TOKENS = re.compile(r"\$([0-9.]+) (input|output|embedding|rerank)\b")
+_PER_1K_REQUESTS = re.compile(r"\$([0-9.]+) per 1K requests")
 
 
 class ModelRow(BaseModel):
@@ -39,6 +50,25 @@ class ModelRow(BaseModel):
     context: int | None = Field(None, gt=0)
     dimensions: int | None = Field(None, gt=0)
     notes: str = ""
+    """Holds each price as its source publishes it, per 1M tokens or 1K requests; the fields are checked against it."""
+
+    @model_validator(mode="after")
+    def _prices_are_those_of_the_notes(self) -> Self:
+        prices = {name: getattr(self, name) for name in (*_PUBLISHED_AS, "per_request")}
+        said = _prices_in(self.notes)
+        for name, price in prices.items():
+            if (price or 0) != said.get(name, 0):
+                raise ValueError(f"{name} is {price}, but the notes say {said.get(name)}")
+        return self
+
+
+def _prices_in(notes: str) -> dict[str, float]:
+    """Prices by field, per 1K tokens or per request."""
+    fields = {word: name for name, word in _PUBLISHED_AS.items()}
+    found = {fields[word]: float(price) / 1000 for price, word in _PER_1M_TOKENS.findall(notes)}
+    if request := _PER_1K_REQUESTS.search(notes):
+        found["per_request"] = float(request[1]) / 1000
+    return {name: round(price, 12) for name, price in found.items()}
 
 
 class ModelFile(BaseModel):
