@@ -138,10 +138,15 @@ class Upstream(Section):
     """Its base URL, for example http://127.0.0.1:11434/v1."""
     model: str
     """The model it is asked for when it answers in ragweld's place."""
+    models: Literal["discover"] | Names = Field([], union_mode="left_to_right")
+    """Other models that it has, each listed and routed to it; `discover` asks it (GET /models) and keeps the answer in
+    memory."""
     api_key_env: str = Field("", pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")
     """Name of the environment variable that holds its key; empty sends none."""
     priority: int = Field(100, ge=0, le=1000)
     """Lower is asked first."""
+    weight: float = Field(1.0, gt=0, le=1000)
+    """Its share of requests among upstreams of equal priority."""
     enabled: bool = True
     """False is never asked."""
     connect_timeout_s: float = Field(5.0, gt=0, le=600)
@@ -166,6 +171,12 @@ class Upstream(Section):
 class RoutingSettings(Section):
     strict: bool = False
     """True refuses with 503 instead of letting another model answer."""
+    breaker_failures: int = Field(5, ge=1, le=1_000_000)
+    """Failures in a row after which an upstream is left in peace, for 30 s at first and up to 300 s."""
+    retries: int = Field(1, ge=0, le=5)
+    """How often upstreams that all failed are asked again, within a fifth of the open requests."""
+    probe_interval_s: float = Field(15.0, gt=0, le=3600)
+    """How often each upstream's health is looked at, in the background."""
 
 
 class Settings(Section):

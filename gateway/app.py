@@ -24,7 +24,8 @@ ROOMS = (chat, models, runs, adapters, config, keys, admin, health)
 
 def create_app(context: Context) -> Litestar:
     """Routes and error handlers; upstreams are opened and the engine started with the server's lifespan."""
-    parts = [part for part in (context.upstreams, context.engine, context.watch, *context.file_watches) if part]
+    lasting = (context.upstreams, context.prober, context.engine, context.watch, *context.file_watches)
+    parts = [part for part in lasting if part]
     return Litestar(
         route_handlers=[handler for room in ROOMS for handler in room.handlers],
         state=State({"context": context}, deep_copy=False),

@@ -1,23 +1,26 @@
 """From a request to an answer: candidates are asked in order, and whoever speaks is named.
 
-A failure before the first content moves on to the next candidate; after it the stream itself says what happened and
-never ends with `[DONE]`. A client that goes away stops whoever answers, at once. `tests/gateway/test_chat.py`.
+A failure before the first content moves on to the next candidate, and when all have failed `gateway.retries` says
+whether one is asked again; after it the stream itself says what happened and never ends with `[DONE]`. A client that
+goes away stops whoever answers, at once. `tests/gateway/test_chat.py`, `tests/gateway/test_upstream.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from catalog.errors import EngineFailed, Overloaded, RagweldError, Unavailable, UpstreamFailed, UpstreamTimedOut
-from gateway import errors, routing, speaking
+from gateway import balance, cost, errors, retries, routing, speaking
 from gateway.context import Context
 from gateway.errors import ShuttingDown, UpstreamRefused
 from gateway.guard import Visit
-from gateway.routing import Choice, EngineRoute, Route
+from gateway.routing import Choice, EngineRoute, FallbackReason, Route
 from gateway.speaker import Answer, Whole
 from gateway.wire.request import ParsedChat
 
@@ -54,6 +57,26 @@ def moves_on(error: RagweldError, route: Route) -> bool:
     return False
 
 
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """What every candidate said in turn, and why one after them would be a substitute."""
+
+    failures: tuple[tuple[Route, RagweldError], ...]
+    reason: FallbackReason | None
+
+    @property
+    def error(self) -> RagweldError:
+        """The last one that really was asked, else the last."""
+        asked = [error for _, error in self.failures if error.code != routing.UPSTREAM_RESTING]
+        return asked[-1] if asked else self.failures[-1][1]
+
+    def soonest(self, attempt: int, draw: Callable[[], float]) -> tuple[Route, float] | None:
+        """Who may be asked again first, and after how many seconds; None when that would not help."""
+        pauses = [(route, retries.pause_s(error, attempt, draw())) for route, error in self.failures]
+        able = [(route, pause_s) for route, pause_s in pauses if pause_s is not None]
+        return min(able, key=lambda one: one[1]) if able else None
+
+
 class _Conversation:
     """One request on its way to its answer."""
 
@@ -64,26 +87,54 @@ class _Conversation:
         self._send = send
         self._began = context.clock()
         self._answer: Answer | None = None
+        self._route: Route | None = None
 
     async def run(self, choice: Choice) -> None:
-        """Ask the candidates in order; raises the last one's error when none can."""
-        reason = choice.fallback
-        for place, route in enumerate(choice.routes):
+        """Ask the candidates in order, all of them again where that may help; raises an error when none can."""
+        context = self._context
+        with context.retries.request():
+            routes = balance.in_order(choice.routes, context.providers.loads(), context.draw)
+            failed = await self._round(routes, choice.fallback)
+            for attempt in range(context.settings.routing.retries):
+                if failed is not None and (soonest := failed.soonest(attempt, context.draw)) is not None:
+                    failed = await self._once_more(failed, *soonest)
+        if failed is not None:
+            raise failed.error
+
+    async def _round(self, routes: Sequence[Route], reason: FallbackReason | None) -> _Failed | None:
+        """Ask each candidate until one answers; says what went wrong when none did."""
+        failures: list[tuple[Route, RagweldError]] = []
+        for route in routes:
             try:
                 answered = await self._ask(route)
                 whole = None if self._chat.request.stream else await answered.whole()
             except RagweldError as error:
                 await self._close()
-                if place + 1 == len(choice.routes) or not moves_on(error, route):
+                if not moves_on(error, route):
                     raise
+                log.warning("chat: a candidate failed: %s", error)
+                failures.append((route, error))
                 reason = routing.reason_for(error, route)
-                log.warning("chat: the next candidate is asked: %s", error)
                 continue
-            answered.speaker = answered.speaker.instead_of(reason)
-            if reason is not None:
-                self._context.measures.fallback(answered.speaker.provider, reason)
-            await (self._stream(answered) if whole is None else self._show(answered, whole))
-            return
+            await self._give(answered, whole, reason)
+            return None
+        return _Failed(tuple(failures), reason)
+
+    async def _once_more(self, failed: _Failed, route: Route, pause_s: float) -> _Failed | None:
+        """Ask `route` again after a pause, if the budget has room."""
+        with self._context.retries.once_more() as granted:
+            self._context.measures.retry("asked" if granted else "no_budget")
+            if not granted:
+                return failed
+            await asyncio.sleep(pause_s)
+            again = await self._round([route], failed.reason)
+        return None if again is None else _Failed((*failed.failures, *again.failures), again.reason)
+
+    async def _give(self, answered: Answer, whole: Whole | None, reason: FallbackReason | None) -> None:
+        answered.speaker = answered.speaker.instead_of(reason)
+        if reason is not None:
+            self._context.measures.fallback(answered.speaker.provider, reason)
+        await (self._stream(answered) if whole is None else self._show(answered, whole))
 
     def ended(self, error: str) -> None:
         """Count the request, whoever answered it and however it ended."""
@@ -102,11 +153,14 @@ class _Conversation:
         for kind, tokens in (("input", count.prompt_tokens), ("output", count.answer_tokens)):
             if tokens is not None:
                 measures.tokens(speaker.provider, speaker.label, kind, tokens)
+        if self._route is not None and not error:
+            usd = cost.usd(self._route, count, cost.shipped_prices())
+            measures.cost(speaker.provider, speaker.label, usd)
         if count.unreadable_calls:
             measures.unreadable_calls(count.unreadable_calls)
 
     async def _ask(self, route: Route) -> Answer:
-        context = self._context
+        context, self._route = self._context, route
         if isinstance(route, EngineRoute):
             if context.engine is None:
                 raise Unavailable("The engine is switched off.")
@@ -130,9 +184,9 @@ class _Conversation:
     async def _stream(self, answered: Answer) -> None:
         """Send the events as they come; whatever ends them early is the last event."""
         last, error_code = b"", ""
-        await self._start(answered, [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")])
         try:
             async with aclosing(answered), aclosing(answered.events()) as events:
+                await self._start(answered, [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")])
                 async for block in events:
                     await self._send({"type": "http.response.body", "body": block, "more_body": True})
         except RagweldError as error:

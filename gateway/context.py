@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from gateway.lifecycle import Lifecycle
 from gateway.live import FileWatch, LiveSettings
 from gateway.measure import Measures
 from gateway.ports import AnswerEngine
+from gateway.probe import Prober
+from gateway.providers import Providers
+from gateway.retries import RetryBudget
 from gateway.routing import Facts, FallbackReason
 from gateway.upstream import Upstreams
 
@@ -38,7 +42,11 @@ class Context:
     engine: AnswerEngine | None
     watch: FolderWatch | None
     """Of the adapter folder; None without an engine."""
+    providers: Providers
+    """What is known of each upstream now."""
     upstreams: Upstreams
+    prober: Prober
+    retries: RetryBudget
     runs: RunStore
     adapters: AdapterStore
     measures: Measures
@@ -52,6 +60,8 @@ class Context:
     started_at: float
     """Unix time, for `created` of models."""
     clock: Callable[[], float] = time.monotonic
+    draw: Callable[[], float] = random.random
+    """Uniform in [0, 1)."""
 
     @property
     def settings(self) -> Settings:
@@ -88,6 +98,7 @@ class Context:
             engine_obstacle=obstacle,
             engine_detail=detail,
             strict=strict or self.settings.routing.strict,
+            discovered=self.providers.discovered(),
         )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from catalog import models
@@ -12,7 +12,7 @@ from catalog.errors import InvalidAdapter, InvalidRequest, NotFound
 from catalog.ids import RAGWELD, AdapterId, BaseId, model_id
 from catalog.models import BASE_PROVIDER, ModelRow
 from catalog.settings import TrainingSettings, Upstream
-from gateway.routing import upstream_model_id
+from gateway.routing import models_of, upstream_model_id
 
 COMPONENTS = ("EMB", "GEN", "RERANK")
 
@@ -31,6 +31,8 @@ class Standing:
     upstreams: Sequence[Upstream]
     why_not: str
     created: int
+    discovered: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """Upstream -> models that it said it has."""
 
 
 def fitting_adapters(store: AdapterStore, base: BaseId | None) -> list[AdapterId]:
@@ -73,7 +75,8 @@ def _own_models(standing: Standing) -> Iterator[dict[str, Any]]:
 def _upstream_models(standing: Standing) -> Iterator[dict[str, Any]]:
     owners: dict[str, str] = {}
     for upstream in standing.upstreams:
-        owners.setdefault(upstream_model_id(upstream), upstream.name)
+        for model in models_of(upstream, standing.discovered):
+            owners.setdefault(upstream_model_id(upstream, model), upstream.name)
     for name, owner in owners.items():
         yield _entry(name, standing, owner)
 
@@ -97,7 +100,7 @@ def chat_models(standing: Standing, training: TrainingSettings) -> list[dict[str
     }
     others = [
         {
-            "id": upstream_model_id(upstream),
+            "id": upstream_model_id(upstream, model),
             "provider": upstream.name,
             "source": upstream.kind,
             "provider_type": upstream.kind,
@@ -105,6 +108,7 @@ def chat_models(standing: Standing, training: TrainingSettings) -> list[dict[str
             "supports_vision": None,
         }
         for upstream in standing.upstreams
+        for model in models_of(upstream, standing.discovered)
     ]
     return [own, *others]
 
@@ -126,7 +130,7 @@ def _why_not(row: ModelRow, standing: Standing) -> str | None:
         wanted = row.model.removeprefix(f"{RAGWELD}:")
         here = wanted == standing.base or wanted in standing.other_bases
         return None if here else "its weights are not on this machine"
-    served = any(upstream.model == row.model for upstream in standing.upstreams)
+    served = any(row.model in models_of(upstream, standing.discovered) for upstream in standing.upstreams)
     return None if served else "no upstream of the settings serves it"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import sys
 import time
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from catalog.audit import AdminLog
 from catalog.keys import KeyStore
 from catalog.runs import RunStore
 from catalog.settings import GatewaySettings, Loaded, Settings
-from gateway import logs
+from gateway import logs, routing
 from gateway.app import create_asgi
 from gateway.context import Context
 from gateway.folder_watch import FolderWatch
@@ -29,6 +30,9 @@ from gateway.lifecycle import Lifecycle
 from gateway.live import FileWatch, LiveSettings, settings_watch
 from gateway.measure import Measures
 from gateway.ports import AnswerEngine
+from gateway.probe import Prober
+from gateway.providers import Providers
+from gateway.retries import RetryBudget
 from gateway.server import GatewayServer, bind
 from gateway.upstream import Upstreams
 
@@ -93,13 +97,28 @@ def build(loaded: Loaded, home: Path, environ: Mapping[str, str], answering: Ans
     adapters = AdapterStore(home)
     keys = KeyStore(home)
     guard = Guard(keys.known(), time.monotonic) if asks_for_keys(settings.gateway) else None
+    providers = Providers(
+        lambda: live.settings.routing.breaker_failures, time.monotonic, random.random, measures.upstream_error
+    )
+    measures.show(providers)
+    upstreams = Upstreams(environ, time.monotonic, providers)
+    prober = Prober(
+        lambda: routing.usable(live.settings.upstreams, environ),
+        upstreams.look_at,
+        providers,
+        lambda: live.settings.routing.probe_interval_s,
+        random.random,
+    )
     return Context(
         live=live,
         home=home,
         environ=environ,
         engine=answering,
         watch=folder_watch(settings, home, answering, adapters) if answering is not None else None,
-        upstreams=Upstreams(environ, time.monotonic, measures.upstream_error),
+        providers=providers,
+        upstreams=upstreams,
+        prober=prober,
+        retries=RetryBudget(),
         runs=RunStore(home),
         adapters=adapters,
         measures=measures,

@@ -5,8 +5,8 @@ One scrape reads one snapshot of the engine, so its numbers belong together. Lab
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, cast
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -18,10 +18,15 @@ from catalog.adapters import short
 from catalog.metrics import MetricSpec
 from gateway.metrics import GATEWAY_METRICS
 from gateway.ports import AnswerEngine
+from gateway.providers import BREAKER_NAMES, Provider, Providers, breaker_name
 
 CHAT = "chat"
-_SNAPSHOT = ("ragweld_engine_", "ragweld_adapter_", "ragweld_active_", "ragweld_build_")
+_OF_ENGINE = ("ragweld_engine_", "ragweld_adapter_", "ragweld_active_", "ragweld_build_")
 """Names that begin so are read from the engine at a scrape."""
+_OF_PROVIDERS = ("ragweld_provider_",)
+"""Names that begin so are read from what is known of each upstream."""
+
+Sample = tuple[str, list[str], float]
 
 
 class Measures:
@@ -31,9 +36,13 @@ class Measures:
         # No series of birth times beside every other one; the table does not know them.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
-        counted = [spec for spec in GATEWAY_METRICS if not spec.name.startswith(_SNAPSHOT)]
+        counted = [spec for spec in GATEWAY_METRICS if not spec.name.startswith((*_OF_ENGINE, *_OF_PROVIDERS))]
         self._built = table.build(counted, self.registry)
-        self.registry.register(EngineCollector(engine))
+        self.registry.register(SnapshotCollector(_OF_ENGINE, lambda: engine_samples(engine)))
+
+    def show(self, providers: Providers) -> None:
+        """Let every scrape read what is known of each upstream."""
+        self.registry.register(SnapshotCollector(_OF_PROVIDERS, lambda: provider_samples(providers.snapshot())))
 
     def http_answer(self, route: str, status: int) -> None:
         self._counter("ragweld_http_requests_total").labels(route, str(status)).inc()
@@ -43,6 +52,16 @@ class Measures:
 
     def upstream_error(self, provider: str, kind: str) -> None:
         self._counter("ragweld_upstream_errors_total").labels(provider, kind).inc()
+
+    def retry(self, outcome: Literal["asked", "no_budget"]) -> None:
+        self._counter("ragweld_upstream_retries_total").labels(outcome).inc()
+
+    def cost(self, provider: str, model: str, usd: float | None) -> None:
+        """Count what an answer cost; None is unknown, which is not nothing."""
+        if usd is None:
+            self._counter("ragweld_cost_unknown_total").labels(provider, model).inc()
+        else:
+            self._counter("ragweld_cost_usd_total").labels(provider, model).inc(usd)
 
     def unreadable_calls(self, count: int) -> None:
         self._counter("ragweld_unreadable_tool_calls_total").inc(count)
@@ -66,12 +85,12 @@ class Measures:
         return cast(Histogram, self._built[name])
 
 
-class EngineCollector(Collector):
-    """Rows of the table that say what the engine is and did."""
+class SnapshotCollector(Collector):
+    """Rows of the table whose names begin so, read at each scrape."""
 
-    def __init__(self, engine: AnswerEngine | None) -> None:
-        self._engine = engine
-        self._specs = {spec.name: spec for spec in GATEWAY_METRICS if spec.name.startswith(_SNAPSHOT)}
+    def __init__(self, beginnings: tuple[str, ...], samples: Callable[[], Iterable[Sample]]) -> None:
+        self._specs = {spec.name: spec for spec in GATEWAY_METRICS if spec.name.startswith(beginnings)}
+        self._samples = samples
 
     def describe(self) -> Iterable[Metric]:
         return [_family(spec) for spec in self._specs.values()]
@@ -82,27 +101,42 @@ class EngineCollector(Collector):
             families[name].add_metric(labels, value)
         return families.values()
 
-    def _samples(self) -> Iterable[tuple[str, list[str], float]]:
-        if self._engine is None:
-            yield "ragweld_engine_ready", [], 0
-            yield "ragweld_build_info", [catalog.__version__, "", ""], 1
-            return
-        state, did = self._engine.state(), self._engine.counters
-        yield "ragweld_build_info", [catalog.__version__, state.device, state.base or ""], 1
-        yield "ragweld_engine_ready", [], float(state.ready)
-        yield "ragweld_engine_rows", [], did.rows
-        yield "ragweld_engine_queued_tokens", [], self._engine.admitted_tokens
-        yield "ragweld_engine_steps_total", [], did.steps
-        yield "ragweld_engine_tokens_total", ["prefill"], did.prompt_tokens
-        yield "ragweld_engine_tokens_total", ["decode"], did.produced_tokens
-        yield "ragweld_engine_cached_tokens_total", [], did.cached_tokens
-        yield "ragweld_engine_cancelled_total", [], did.cancelled
-        yield "ragweld_engine_adapters_resident", [], len(did.resident)
-        yield "ragweld_adapter_swaps_total", ["done"], did.swaps
-        yield "ragweld_adapter_swaps_total", ["refused"], self._engine.refused_swaps
-        yield "ragweld_adapter_swap_seconds", [], did.swap_s
-        if state.base is not None:
-            yield "ragweld_active_adapter_info", [state.base, short(state.active_adapter)], 1
+
+def engine_samples(engine: AnswerEngine | None) -> Iterable[Sample]:
+    """What the engine is and did."""
+    if engine is None:
+        yield "ragweld_engine_ready", [], 0
+        yield "ragweld_build_info", [catalog.__version__, "", ""], 1
+        return
+    state, did = engine.state(), engine.counters
+    yield "ragweld_build_info", [catalog.__version__, state.device, state.base or ""], 1
+    yield "ragweld_engine_ready", [], float(state.ready)
+    yield "ragweld_engine_rows", [], did.rows
+    yield "ragweld_engine_queued_tokens", [], engine.admitted_tokens
+    yield "ragweld_engine_steps_total", [], did.steps
+    yield "ragweld_engine_tokens_total", ["prefill"], did.prompt_tokens
+    yield "ragweld_engine_tokens_total", ["decode"], did.produced_tokens
+    yield "ragweld_engine_cached_tokens_total", [], did.cached_tokens
+    yield "ragweld_engine_cancelled_total", [], did.cancelled
+    yield "ragweld_engine_adapters_resident", [], len(did.resident)
+    yield "ragweld_adapter_swaps_total", ["done"], did.swaps
+    yield "ragweld_adapter_swaps_total", ["refused"], engine.refused_swaps
+    yield "ragweld_adapter_swap_seconds", [], did.swap_s
+    if state.base is not None:
+        yield "ragweld_active_adapter_info", [state.base, short(state.active_adapter)], 1
+
+
+def provider_samples(providers: Mapping[str, Provider]) -> Iterable[Sample]:
+    """What is known of each upstream; what is not known yet has no sample."""
+    for name, one in providers.items():
+        yield "ragweld_provider_in_flight", [name], one.in_flight
+        for state in BREAKER_NAMES:
+            yield "ragweld_provider_breaker", [name, state], float(state == breaker_name(one.breaker))
+        if one.health is not None:
+            yield "ragweld_provider_up", [name], float(one.health.obstacle is None)
+            yield "ragweld_provider_probe_seconds", [name], one.health.latency_s
+        if one.first_content_s is not None:
+            yield "ragweld_provider_first_content_seconds", [name], one.first_content_s
 
 
 def _family(spec: MetricSpec) -> CounterMetricFamily | GaugeMetricFamily:

@@ -62,6 +62,31 @@ GATEWAY_METRICS: tuple[MetricSpec, ...] = (
     MetricSpec(
         "ragweld_upstream_errors_total", "counter", "Failed calls to an upstream, by kind.", ("provider", "kind")
     ),
+    MetricSpec(
+        "ragweld_upstream_retries_total",
+        "counter",
+        "Upstreams asked again after all had failed, by outcome: asked, or no_budget.",
+        ("outcome",),
+    ),
+    MetricSpec("ragweld_provider_up", "gauge", "1 while an upstream answers its background look.", ("provider",)),
+    MetricSpec("ragweld_provider_breaker", "gauge", "1 for the state its breaker is in.", ("provider", "state")),
+    MetricSpec("ragweld_provider_in_flight", "gauge", "Requests open at an upstream.", ("provider",)),
+    MetricSpec("ragweld_provider_probe_seconds", "gauge", "Duration of the last background look.", ("provider",)),
+    MetricSpec(
+        "ragweld_provider_first_content_seconds", "gauge", "Moving mean of the wait for first content.", ("provider",)
+    ),
+    MetricSpec(
+        "ragweld_cost_usd_total",
+        "counter",
+        "Usage times the catalog's prices, where both are known.",
+        ("provider", "model"),
+    ),
+    MetricSpec(
+        "ragweld_cost_unknown_total",
+        "counter",
+        "Answers without a cost, because their usage or their price is unknown.",
+        ("provider", "model"),
+    ),
     MetricSpec("ragweld_unreadable_tool_calls_total", "counter", "Tool blocks given back as text, not being a call."),
     MetricSpec("ragweld_build_info", "gauge", "1; version, device and base as labels.", ("version", "device", "base")),
 )

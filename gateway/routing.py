@@ -4,22 +4,27 @@
 2. `local:<model>`, `openrouter:<model>`: upstreams of that kind with exactly that model, never another kind, so that a
    request for a server nearby does not leave the machine.
 3. `openai/<model>`: OpenAI with a key, else OpenRouter with the whole id.
-4. The model of a configured upstream: that upstream. Any other `<vendor>/<model>`: OpenRouter.
+4. A model that configured upstreams have (their own, listed or discovered): those. Any other `<vendor>/<model>`:
+   OpenRouter.
 5. Otherwise 404. Strict leaves one candidate only. `tests/gateway/test_routing.py` has every rule.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from catalog.errors import EngineFailed, NotFound, RagweldError, Unavailable
 from catalog.ids import RAGWELD, ModelRef, parse_model
 from catalog.settings import Upstream
 
-FallbackReason = Literal["engine_disabled", "engine_not_ready", "base_missing", "engine_failed", "upstream_failed"]
+FallbackReason = Literal[
+    "engine_disabled", "engine_not_ready", "base_missing", "engine_failed", "upstream_failed", "upstream_resting"
+]
 MODEL_NOT_LOADED = "model_not_loaded"
+UPSTREAM_RESTING = "upstream_resting"
+"""The code of an upstream whose breaker is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,8 @@ class UpstreamRoute:
 
     upstream: Upstream
     model: str
+    has_model: bool = True
+    """Whether it is known to have the model; False is asked only after those that have."""
 
 
 Route = EngineRoute | UpstreamRoute
@@ -52,6 +59,8 @@ class Facts:
     engine_detail: str
     """In words, why the engine cannot answer."""
     strict: bool
+    discovered: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """Upstream -> models that it said it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +82,29 @@ def choose(model: str, facts: Facts) -> Choice:
     ref = parse_model(model or RAGWELD, facts.known_bases, facts.adapter_names)
     if ref is not None:
         return _ragweld(ref, facts)
-    routes = _upstream_routes(model, facts.upstreams)
+    routes = _upstream_routes(model, facts)
     return Choice(tuple(routes[:1] if facts.strict else routes))
 
 
 def reason_for(error: RagweldError, route: Route) -> FallbackReason:
     """Why the next candidate is asked, after `route` failed."""
     if isinstance(route, UpstreamRoute):
-        return "upstream_failed"
+        return "upstream_resting" if error.code == UPSTREAM_RESTING else "upstream_failed"
     if isinstance(error, EngineFailed):
         return "engine_failed"
     return "base_missing" if error.code == MODEL_NOT_LOADED else "engine_not_ready"
 
 
-def upstream_model_id(upstream: Upstream) -> str:
-    """The id under which an upstream's own model is asked for."""
+def models_of(upstream: Upstream, discovered: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+    """Every model an upstream is known to have, its own first."""
+    more = discovered.get(upstream.name, ()) if upstream.models == "discover" else upstream.models
+    return (upstream.model, *(model for model in more if model != upstream.model))
+
+
+def upstream_model_id(upstream: Upstream, model: str) -> str:
+    """The id under which one of an upstream's models is asked for."""
     prefix = {"local": "local:", "openrouter": "openrouter:", "cloud_direct": "openai/"}[upstream.kind]
-    return prefix + upstream.model
+    return prefix + model
 
 
 def _ragweld(ref: ModelRef, facts: Facts) -> Choice:
@@ -102,26 +117,26 @@ def _ragweld(ref: ModelRef, facts: Facts) -> Choice:
     return Choice(substitutes, facts.engine_obstacle)
 
 
-def _upstream_routes(model: str, upstreams: Sequence[Upstream]) -> list[Route]:
+def _upstream_routes(model: str, facts: Facts) -> list[Route]:
     prefix, colon, rest = model.partition(":")
     kind = prefix.lower()
     if colon and rest and kind in ("local", "openrouter"):
-        return _of_kind(kind, rest, upstreams) or _nobody(model, f"no {kind} server is configured")
+        return _of_kind(kind, rest, facts) or _nobody(model, f"no {kind} server is configured")
     if model.startswith("openai/"):
-        direct = _of_kind("cloud_direct", model.removeprefix("openai/"), upstreams)
-        return (
-            direct or _of_kind("openrouter", model, upstreams) or _nobody(model, "no OpenAI or OpenRouter key is set")
-        )
-    if named := [u for u in upstreams if u.model == model]:
-        return [UpstreamRoute(u, model) for u in named]
+        direct = _of_kind("cloud_direct", model.removeprefix("openai/"), facts)
+        return direct or _of_kind("openrouter", model, facts) or _nobody(model, "no OpenAI or OpenRouter key is set")
+    if having := [u for u in facts.upstreams if model in models_of(u, facts.discovered)]:
+        return [UpstreamRoute(u, model) for u in having]
     if "/" in model:
-        return _of_kind("openrouter", model, upstreams) or _unknown(model)
+        return _of_kind("openrouter", model, facts) or _unknown(model)
     return _unknown(model)
 
 
-def _of_kind(kind: str, model: str, upstreams: Sequence[Upstream]) -> list[Route]:
-    matching = sorted((u for u in upstreams if u.kind == kind), key=lambda u: u.model != model)
-    return [UpstreamRoute(u, model) for u in matching]
+def _of_kind(kind: str, model: str, facts: Facts) -> list[Route]:
+    routes = [
+        UpstreamRoute(u, model, model in models_of(u, facts.discovered)) for u in facts.upstreams if u.kind == kind
+    ]
+    return [*sorted(routes, key=lambda route: not route.has_model)]
 
 
 def _nobody(model: str, why: str) -> list[Route]:

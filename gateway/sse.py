@@ -14,7 +14,6 @@ import msgspec
 from msgspec import Struct
 
 MAX_EVENT_BYTES = 4 << 20
-_TELLING = (b"[DONE]", b'"error"', b'"finish_reason":"', b'"finish_reason": "', b'"usage"')
 
 
 class EventTooLong(ValueError):
@@ -41,10 +40,10 @@ class EventCutter:
 
 
 class Tokens(Struct, frozen=True):
-    """The usage of an answer by somebody else."""
+    """The usage of an answer by somebody else; None is not said."""
 
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
 
 
 class _Delta(Struct, frozen=True):
@@ -55,12 +54,12 @@ class _Delta(Struct, frozen=True):
 
 
 class _Choice(Struct, frozen=True):
-    delta: _Delta = _Delta()
+    delta: _Delta | None = None
     finish_reason: str | None = None
 
 
 class _Chunk(Struct, frozen=True):
-    choices: list[_Choice] = []
+    choices: list[_Choice] | None = None
     error: Any = None
     usage: Tokens | None = None
 
@@ -77,28 +76,25 @@ class Seen:
     usage: Tokens | None = None
 
 
+_NO_DELTA = _Delta()
 _DECODER = msgspec.json.Decoder(_Chunk)
-
-
-def is_telling(block: bytes) -> bool:
-    """Whether a block may hold more than content, and is worth a `look`."""
-    return any(sign in block for sign in _TELLING)
 
 
 def look(block: bytes) -> Seen:
     """Read every event of a block of whole events."""
     seen = Seen()
-    for line in block.splitlines():
-        if line.startswith(b"data:"):
-            _look_at(line[5:].strip(), seen)
+    for line in block.split(b"\n"):
+        if line.startswith(b"data:") and (text := line[5:].strip()):
+            _look_at(text, seen)
     return seen
 
 
-def before_error(block: bytes) -> bytes:
-    """The events of a block that came before its error."""
+def before_fault(block: bytes) -> bytes:
+    """The events of a block that came before its error, or before what is no chunk."""
     kept = b""
     for event in re.split(rb"(?<=\n\n)|(?<=\r\n\r\n)", block):
-        if look(event).error is not None:
+        seen = look(event)
+        if seen.error is not None or seen.unreadable:
             break
         kept += event
     return kept
@@ -115,7 +111,7 @@ def _look_at(text: bytes, seen: Seen) -> None:
         return
     seen.error = seen.error or chunk.error
     seen.usage = chunk.usage or seen.usage
-    for choice in chunk.choices:
-        delta = choice.delta
+    for choice in chunk.choices or ():
+        delta = choice.delta or _NO_DELTA
         seen.finished |= choice.finish_reason is not None
         seen.content |= bool(delta.content or delta.reasoning_content or delta.reasoning or delta.tool_calls)

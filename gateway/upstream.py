@@ -20,8 +20,9 @@ from msgspec import Struct
 import catalog
 from catalog.errors import Overloaded, RagweldError, UpstreamFailed, UpstreamTimedOut
 from catalog.settings import Upstream
-from gateway import sse
+from gateway import routing, sse
 from gateway.errors import UpstreamRefused
+from gateway.providers import Health, Providers, Turn
 from gateway.routing import UpstreamRoute
 from gateway.speaker import Count, Speaker, Whole
 from gateway.wire.answer import DONE_EVENT
@@ -30,8 +31,10 @@ from gateway.wire.request import ParsedChat
 
 MAX_ANSWER_BYTES = 32 << 20
 MAX_ERROR_BYTES = 64 << 10
+MAX_LIST_BYTES = 4 << 20
+MAX_IDS = 2000
+MAX_ID_CHARS = 256
 MAX_RETRY_AFTER_S = 60.0
-PROBE_TIMEOUT_S = 2.0
 OTHER_MODEL = "other"
 
 _REQUEST_FAULTS = frozenset({400, 404, 413, 415, 422})
@@ -39,14 +42,12 @@ _REQUEST_FAULTS = frozenset({400, 404, 413, 415, 422})
 
 
 class Upstreams:
-    """The client to every upstream. `failed` is told (provider, kind) of each failure."""
+    """The client to every upstream. `providers` says whom to leave in peace, and is told how each request went."""
 
-    def __init__(
-        self, environ: Mapping[str, str], clock: Callable[[], float], failed: Callable[[str, str], None]
-    ) -> None:
+    def __init__(self, environ: Mapping[str, str], clock: Callable[[], float], providers: Providers) -> None:
         self._environ = environ
         self._clock = clock
-        self._failed = failed
+        self._providers = providers
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
@@ -65,32 +66,35 @@ class Upstreams:
     async def ask(self, route: UpstreamRoute, chat: ParsedChat) -> UpstreamAnswer:
         """An answer whose first content is here; raises what the tree of errors has for upstreams."""
         upstream = route.upstream
-        label = upstream.model if route.model == upstream.model else OTHER_MODEL
-        streams = bool(chat.request.stream)
-        answer = UpstreamAnswer(upstream, Speaker(upstream.name, label), streams, self._clock, self._failed)
+        label = route.model if route.model in routing.models_of(upstream, {}) else OTHER_MODEL
+        turn = self._providers.turn(upstream.name)
+        answer = UpstreamAnswer(upstream, Speaker(upstream.name, label), bool(chat.request.stream), self._clock, turn)
         try:
-            await answer.open(self._http(), self._headers(upstream), body_for(route, chat))
+            await answer.open(self._http(), self.headers(upstream), body_for(route, chat))
         except BaseException:
             await answer.aclose()
             raise
         return answer
 
-    async def probe(self, upstream: Upstream) -> str | None:
-        """Why an upstream cannot be reached now; None when it answers. Takes PROBE_TIMEOUT_S at most."""
-        timeout = aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)
+    async def look_at(self, upstream: Upstream, timeout_s: float) -> Health:
+        """Whether an upstream lists its models, and which; takes `timeout_s` at most, and its faults are no errors."""
+        began = self._clock()
+        timeout = aiohttp.ClientTimeout(total=timeout_s)
         try:
             async with self._http().get(
-                f"{upstream.base_url}/models", headers=self._headers(upstream), timeout=timeout, allow_redirects=False
+                f"{upstream.base_url}/models", headers=self.headers(upstream), timeout=timeout, allow_redirects=False
             ) as response:
-                return None if response.status < 400 else f"it answers {response.status} to GET /models"
+                obstacle = None if response.status < 400 else f"it answers {response.status} to GET /models"
+                body = await _read_up_to(MAX_LIST_BYTES, response) if upstream.models == "discover" else b""
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            return f"it does not answer ({type(error).__name__})"
+            return Health(f"it does not answer ({type(error).__name__})", self._clock() - began)
+        return Health(obstacle, self._clock() - began, model_ids(body))
 
     def _http(self) -> aiohttp.ClientSession:
         assert self._session is not None, "start() has not run"
         return self._session
 
-    def _headers(self, upstream: Upstream) -> dict[str, str]:
+    def headers(self, upstream: Upstream) -> dict[str, str]:
         key = self._environ.get(upstream.api_key_env, "") if upstream.api_key_env else ""
         return {"authorization": f"Bearer {key}"} if key else {}
 
@@ -108,6 +112,14 @@ class _WholeAnswer(Struct, frozen=True):
     usage: sse.Tokens | None = None
 
 
+class _ListedModel(Struct, frozen=True):
+    id: str
+
+
+class _ModelList(Struct, frozen=True):
+    data: list[_ListedModel] = []
+
+
 class UpstreamAnswer:
     """One upstream's answer. Before `open` returns it may still be given up without anybody noticing."""
 
@@ -117,14 +129,14 @@ class UpstreamAnswer:
         speaker: Speaker,
         streams: bool,
         clock: Callable[[], float],
-        failed: Callable[[str, str], None],
+        turn: Turn,
     ) -> None:
         self.speaker = speaker
         self.count = Count()
         self._upstream = upstream
         self._streams = streams
         self._clock = clock
-        self._failed = failed
+        self._turn = turn
         self._response: aiohttp.ClientResponse | None = None
         self._cutter = sse.EventCutter()
         self._begun = b""
@@ -134,7 +146,7 @@ class UpstreamAnswer:
 
     async def open(self, http: aiohttp.ClientSession, headers: Mapping[str, str], body: bytes) -> None:
         """Send the request and wait for the first content, or for the whole answer where it is not streamed."""
-        upstream = self._upstream
+        upstream, began = self._upstream, self._clock()
         timeout = aiohttp.ClientTimeout(total=upstream.total_timeout_s, sock_connect=upstream.connect_timeout_s)
         async with self._faults("first_byte_timeout", upstream.first_byte_timeout_s):
             self._response = await http.post(
@@ -152,6 +164,10 @@ class UpstreamAnswer:
             await self._await_content(self._response)
         else:
             self._begun = await self._read_whole(self._response)
+        self._turn.spoke(self._clock() - began)
+        if not self._streams:
+            self._turn.finished()
+            self._turn.end()
 
     async def whole(self) -> Whole:
         return Whole(self._begun)
@@ -166,10 +182,12 @@ class UpstreamAnswer:
             if self._broken is not None:
                 raise self._broken
             if self._is_done:
+                self._turn.finished()
                 return
             block = await self._next_block(self._response)
 
     async def aclose(self) -> None:
+        self._turn.end()
         if self._response is None:
             return
         if self._response.content.at_eof():
@@ -194,13 +212,13 @@ class UpstreamAnswer:
     async def _next_block(self, response: aiohttp.ClientResponse) -> bytes:
         async with self._faults("between_bytes_timeout", self._upstream.between_bytes_timeout_s):
             block = await self._read_events(response)
-        if sse.is_telling(block):
-            seen = sse.look(block)
-            self._note(seen)
-            if seen.error is not None:
-                self._broken = self._failure("error_event", "broke off with an error")
-                return sse.before_error(block)
-        return block
+        seen = sse.look(block)
+        self._note(seen)
+        if seen.error is None and not seen.unreadable:
+            return block
+        kind, what = ("error_event", "an error") if seen.error is not None else ("garbage", "what is no chunk")
+        self._broken = self._failure(kind, f"broke off with {what}")
+        return sse.before_fault(block)
 
     def _note(self, seen: sse.Seen) -> None:
         self._is_done |= seen.done
@@ -226,15 +244,17 @@ class UpstreamAnswer:
                 return block
 
     async def _read_whole(self, response: aiohttp.ClientResponse) -> bytes:
-        body = b""
+        pieces, size = [], 0
         while True:
             async with self._faults("between_bytes_timeout", self._upstream.between_bytes_timeout_s):
                 piece = await response.content.readany()
             if not piece:
                 break
-            body += piece
-            if len(body) > MAX_ANSWER_BYTES:
+            pieces.append(piece)
+            size += len(piece)
+            if size > MAX_ANSWER_BYTES:
                 raise self._failure("garbage", f"sends more than {MAX_ANSWER_BYTES} bytes")
+        body = b"".join(pieces)
         try:
             answer = msgspec.json.decode(body, type=_WholeAnswer)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -252,12 +272,13 @@ class UpstreamAnswer:
         status = response.status
         if status in _REQUEST_FAULTS:
             async with self._faults("between_bytes_timeout", self._upstream.between_bytes_timeout_s):
-                body = await response.content.read(MAX_ERROR_BYTES)
+                body = await _read_up_to(MAX_ERROR_BYTES, response)
             return UpstreamRefused(f"{self._upstream.name}: {_message(body)}", http_status=status)
-        self._failed(self._upstream.name, f"status_{status // 100}xx" if status != 429 else "status_429")
         if status == 429:
             wait_s = retry_after_s(response.headers.get("retry-after"))
+            self._turn.asked_to_rest(wait_s)
             return Overloaded(f"{self._upstream.name} has too much to do.", retry_after_s=wait_s)
+        self._turn.failed(f"status_{status // 100}xx")
         what = "does not accept its key" if status in (401, 403) else f"answers {status}"
         return UpstreamFailed(f"{self._upstream.name} {what}.", code=f"upstream_status_{status}")
 
@@ -279,11 +300,11 @@ class UpstreamAnswer:
             raise self._failure("cut", f"broke off ({type(error).__name__})") from error
 
     def _timed_out(self, kind: str, after_s: float) -> UpstreamTimedOut:
-        self._failed(self._upstream.name, kind)
+        self._turn.failed(kind)
         return UpstreamTimedOut(f"{self._upstream.name} was silent too long ({kind}, {after_s:g} s).")
 
     def _failure(self, kind: str, what: str) -> UpstreamFailed:
-        self._failed(self._upstream.name, kind)
+        self._turn.failed(kind)
         code = "upstream_unreachable" if kind == "unreachable" else f"upstream_{kind}"
         return UpstreamFailed(f"{self._upstream.name} {what}.", code=code)
 
@@ -292,6 +313,22 @@ def retry_after_s(header: str | None) -> float:
     """Seconds that an upstream asks to wait, within bounds; dates count as one second."""
     text = (header or "").strip()
     return min(float(text), MAX_RETRY_AFTER_S) if re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text) else 1.0
+
+
+def model_ids(body: bytes) -> tuple[str, ...]:
+    """The ids of a list of models; none where it cannot be read, and never more than a list may have."""
+    try:
+        listed = msgspec.json.decode(body, type=_ModelList).data
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ()
+    return tuple(dict.fromkeys(model.id for model in listed if 0 < len(model.id) <= MAX_ID_CHARS))[:MAX_IDS]
+
+
+async def _read_up_to(limit: int, response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    while len(body) < limit and (piece := await response.content.readany()):
+        body += piece
+    return bytes(body)
 
 
 def _message(body: bytes) -> str:

@@ -102,8 +102,7 @@ def _requests() -> timeseries.Panel:
         "reqps",
         "requests per second",
         rate(
-            "sum by (gen_ai_response_model) "
-            "(rate(gen_ai_server_request_duration_seconds_count[$__rate_interval]))",
+            "sum by (gen_ai_response_model) (rate(gen_ai_server_request_duration_seconds_count[$__rate_interval]))",
             "{{gen_ai_response_model}}",
         ),
     ).axis_soft_min(0)

@@ -13,5 +13,13 @@ UNUSED: Mapping[str, str] = {
     "ragweld_engine_steps_total": "the batch generator's steps say nothing that tokens per second does not",
     "ragweld_engine_cancelled_total": "a client that left says nothing of learning; for the Gateway dashboard",
     "ragweld_unreadable_tool_calls_total": "how well a model calls tools is for the Gateway dashboard",
+    "ragweld_upstream_retries_total": "asking again is the router's matter; for the Gateway dashboard",
+    "ragweld_provider_up": "an upstream's health is for the Gateway dashboard",
+    "ragweld_provider_breaker": "an upstream's breaker is for the Gateway dashboard",
+    "ragweld_provider_in_flight": "how upstreams share requests is for the Gateway dashboard",
+    "ragweld_provider_probe_seconds": "an upstream's latency is for the Gateway dashboard",
+    "ragweld_provider_first_content_seconds": "an upstream's latency is for the Gateway dashboard",
+    "ragweld_cost_usd_total": "what answers cost is for the Gateway dashboard",
+    "ragweld_cost_unknown_total": "what answers cost is for the Gateway dashboard",
     "ragweld_upstream_errors_total": "Learning shows fallbacks by reason; kinds of error are for the Gateway dashboard",
 }

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
+from typing import Any, Literal
 
 from litestar import Request, Response, get
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -14,6 +13,9 @@ from catalog.settings import Upstream
 from gateway import context, routing
 from gateway.context import Context
 from gateway.errors import ShuttingDown
+from gateway.providers import Health, Provider, breaker_name
+
+ProviderState = Literal["up", "down", "unknown", "off"]
 
 
 @get("/livez")
@@ -46,31 +48,45 @@ async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
 
 @get("/api/chat/health")
 async def chat_health(request: Request[Any, Any, Any]) -> dict[str, Any]:
-    """One row for ragweld and one for each configured upstream, asked now."""
+    """One row for ragweld and one for each configured upstream, as the last look in the background found it."""
     here = context.of(request)
-    rows = await asyncio.gather(*(_upstream_health(here, upstream) for upstream in here.settings.upstreams))
+    rows = [_upstream_health(here, upstream) for upstream in here.settings.upstreams]
     return {"providers": [_own_health(here), *rows]}
 
 
 def _own_health(here: Context) -> dict[str, Any]:
     obstacle, detail = here.engine_obstacle()
-    return {"provider": "Ragweld", "kind": RAGWELD, "base_url": None, "reachable": obstacle is None, "detail": detail}
+    state = "up" if obstacle is None else "off" if obstacle == "engine_disabled" else "down"
+    row = {"provider": "Ragweld", "kind": RAGWELD, "base_url": None, "reachable": obstacle is None}
+    return {**row, "state": state, "detail": detail}
 
 
-async def _upstream_health(here: Context, upstream: Upstream) -> dict[str, Any]:
-    if not upstream.enabled:
-        obstacle: str | None = "it is switched off (enabled)"
-    elif not routing.usable([upstream], here.environ):
-        obstacle = f"its key is not set; set {upstream.api_key_env}"
-    else:
-        obstacle = await here.upstreams.probe(upstream)
+def _upstream_health(here: Context, upstream: Upstream) -> dict[str, Any]:
+    now = here.providers.snapshot().get(upstream.name, Provider())
+    state, detail = _state(here, upstream, now.health)
     return {
         "provider": upstream.name,
         "kind": upstream.kind,
         "base_url": upstream.base_url,
-        "reachable": obstacle is None,
-        "detail": obstacle or f"answers as {upstream.model}",
+        "reachable": state == "up",
+        "state": state,
+        "detail": detail,
+        "breaker": breaker_name(now.breaker),
+        "in_flight": now.in_flight,
+        "probe_latency_s": now.health.latency_s if now.health is not None else None,
+        "first_content_latency_s": now.first_content_s,
     }
+
+
+def _state(here: Context, upstream: Upstream, health: Health | None) -> tuple[ProviderState, str]:
+    """In one word and in a sentence."""
+    if not upstream.enabled:
+        return "off", "it is switched off (enabled)"
+    if not routing.usable([upstream], here.environ):
+        return "off", f"its key is not set; set {upstream.api_key_env}"
+    if health is None:
+        return "unknown", "it was not looked at yet"
+    return ("down", health.obstacle) if health.obstacle is not None else ("up", f"answers as {upstream.model}")
 
 
 handlers = [livez, readyz, metrics, chat_health]

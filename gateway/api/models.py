@@ -28,6 +28,7 @@ def standing_of(here: Context) -> Standing:
         adapters=fitting,
         adapter_names=sorted(name for name, adapter_id in names.items() if adapter_id in fitting),
         upstreams=routing.usable(here.settings.upstreams, here.environ),
+        discovered=here.providers.discovered(),
         why_not=here.engine_obstacle()[1],
         created=int(here.started_at),
     )

@@ -28,10 +28,15 @@ class Asked:
 
 @dataclass(slots=True)
 class Misbehaving:
-    """`steps` are what every chat is answered with. `gone` counts requests whose asker went away while it hung."""
+    """`steps` are what a chat is answered with after those of `in_turn` are used up, `models` what it lists.
+
+    `gone` counts requests whose asker went away while it hung.
+    """
 
     port: int = 0
     steps: Sequence[Step] = ()
+    in_turn: list[Sequence[Step]] = field(default_factory=list)
+    models: Sequence[str] = ()
     asked: list[Asked] = field(default_factory=list)
     gone: int = 0
     open: int = 0
@@ -42,17 +47,18 @@ class Misbehaving:
 
     def reset(self) -> None:
         self.steps, self.gone = (), 0
+        self.in_turn.clear()
         self.asked.clear()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.open += 1
         try:
             while asked := await _read(reader):
-                self.asked.append(asked)
                 if asked.path.endswith("/models"):
-                    writer.write(answer(b'{"data":[]}'))
+                    writer.write(answer(json.dumps({"data": [{"id": one} for one in self.models]}).encode()))
                     continue
-                for step in list(self.steps):
+                self.asked.append(asked)
+                for step in list(self.in_turn.pop(0) if self.in_turn else self.steps):
                     if not await self._take(step, reader, writer):
                         return
         except (ConnectionError, asyncio.IncompleteReadError):

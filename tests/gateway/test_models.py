@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from catalog import models
 from catalog.settings import Settings, Upstream
 from tests.gateway.misbehaving import Misbehaving, misbehaving
 from tests.gateway.scripted import BASE, ScriptedEngine
-from tests.gateway.serving import Served, served
+from tests.gateway.serving import Served, served, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +62,15 @@ def test_chat_models_have_the_known_fields(among: Served, engine: ScriptedEngine
     assert [row["source"] for row in rows] == ["ragweld", "cloud_direct", "local"]
 
 
+def looked_at(gateway: Served, count: int) -> dict[str, Any]:
+    """Rows of health by provider, after so many upstreams were looked at."""
+    health = gateway.context.providers.snapshot
+    wait_until(lambda: sum(one.health is not None for one in health().values()) == count, "looks")
+    return {row["provider"]: row for row in gateway.call("GET", "/api/chat/health").json()["providers"]}
+
+
 def test_health_has_a_row_for_everybody_and_says_what_to_do(among: Served, engine: ScriptedEngine) -> None:
-    rows = {row["provider"]: row for row in among.call("GET", "/api/chat/health").json()["providers"]}
+    rows = looked_at(among, 2)
     assert {name: row["reachable"] for name, row in rows.items()} == {
         "Ragweld": True, "there": True, "keyless": False, "off": False, "away": False,
     }  # fmt: skip

@@ -62,4 +62,4 @@ def test_a_block_is_understood(block: bytes, seen: sse.Seen) -> None:
 
 
 def test_what_came_before_an_error_is_kept() -> None:
-    assert sse.before_error(EVENT + EVENT + b'data: {"error":{"message":"no"}}\n\n' + EVENT) == EVENT + EVENT
+    assert sse.before_fault(EVENT + EVENT + b'data: {"error":{"message":"no"}}\n\n' + EVENT) == EVENT + EVENT

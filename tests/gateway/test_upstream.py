@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from catalog.errors import EngineFailed
-from catalog.settings import Settings, Upstream
+from catalog.settings import RoutingSettings, Settings, Upstream
 from gateway.upstream import retry_after_s
 from tests.gateway.misbehaving import (
     DONE,
@@ -31,6 +31,8 @@ from tests.gateway.serving import Reply, Served, events_of, served, wait_until
 
 SHORT_S = 0.8
 KEY = "sk-a-secret"
+PATIENT = RoutingSettings(breaker_failures=1_000_000, retries=0)
+"""Asks once and never leaves anybody in peace, so that each fault is seen for itself."""
 HI: list[Any] = [{"role": "user", "content": "hi"}]
 
 
@@ -77,7 +79,7 @@ def configured(name: str, upstream: Misbehaving, **more: Any) -> Upstream:
 @pytest.fixture(scope="module")
 def alone(_first: Misbehaving, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """No engine, one upstream."""
-    settings = Settings(upstreams=[configured("first", _first, api_key_env="THE_KEY")])
+    settings = Settings(routing=PATIENT, upstreams=[configured("first", _first, api_key_env="THE_KEY")])
     with served(tmp_path_factory.mktemp("home"), None, settings, {"THE_KEY": KEY}) as running:
         yield running
 
@@ -86,7 +88,7 @@ def alone(_first: Misbehaving, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def both(_first: Misbehaving, _second: Misbehaving, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """No engine, two upstreams."""
     upstreams = [configured("first", _first, priority=1), configured("second", _second, priority=2)]
-    with served(tmp_path_factory.mktemp("home"), None, Settings(upstreams=upstreams)) as running:
+    with served(tmp_path_factory.mktemp("home"), None, Settings(routing=PATIENT, upstreams=upstreams)) as running:
         yield running
 
 
@@ -129,6 +131,9 @@ def test_usage_of_an_upstream_is_counted(alone: Served, first: Misbehaving) -> N
     assert alone.metric(name, **labels, gen_ai_token_type="input") == before + 11
 
 
+DRIPPED: list[Step] = [piece for at in range(len(WORDS[0])) for piece in (WORDS[0][at : at + 1], 0.05)]
+"""One event, slower than the longest silence."""
+
 FAULTS: dict[str, tuple[Sequence[Step], int, str]] = {
     "closes at once": (["close"], 502, "upstream_cut"),
     "resets": (["reset"], 502, "upstream_cut"),
@@ -136,6 +141,7 @@ FAULTS: dict[str, tuple[Sequence[Step], int, str]] = {
     "slow headers": ([b"HTTP/1.1 200 OK\r\n", "hang"], 504, "upstream_timeout"),
     "silent after headers": ([STREAM_HEAD, "hang"], 504, "upstream_timeout"),
     "silent after the role": ([STREAM_HEAD + ROLE, "hang"], 504, "upstream_timeout"),
+    "drip": ([STREAM_HEAD + ROLE, *DRIPPED], 504, "upstream_timeout"),
     "garbage": ([b"\x00\x01 what is this\r\n\r\n", "close"], 502, "upstream_cut"),
     "500": ([answer(b"oops", "500 Internal Server Error")], 502, "upstream_status_500"),
     "503": ([answer(b"oops", "503 Service Unavailable")], 502, "upstream_status_503"),
@@ -177,7 +183,7 @@ def test_a_closed_port_is_502_and_counted(tmp_path_factory: pytest.TempPathFacto
     with socket.socket() as unheard:
         unheard.bind(("127.0.0.1", 0))
         upstream = configured("first", Misbehaving(port=unheard.getsockname()[1]))
-        with served(tmp_path_factory.mktemp("home"), None, Settings(upstreams=[upstream])) as gateway:
+        with served(tmp_path_factory.mktemp("home"), None, Settings(routing=PATIENT, upstreams=[upstream])) as gateway:
             reply = gateway.chat()
             assert (reply.status, reply.error["code"]) == (502, "upstream_unreachable")
             assert gateway.metric("ragweld_upstream_errors_total", provider="first", kind="unreachable") == 1
@@ -207,6 +213,9 @@ def assert_told(reply: Reply, code: str) -> None:
         ([STREAM_HEAD + ROLE + WORDS[0], 0.02, "reset"], "upstream_cut"),
         ([STREAM_HEAD + ROLE + WORDS[0] + WORDS[1][:20], "close"], "upstream_cut"),
         ([STREAM_HEAD + ROLE + WORDS[0], "hang"], "upstream_timeout"),
+        ([STREAM_HEAD + ROLE + WORDS[0], 0.02, *DRIPPED], "upstream_timeout"),
+        ([STREAM_HEAD + ROLE + WORDS[0], 0.02, b"data: <html>\n\n" + DONE], "upstream_garbage"),
+        ([STREAM_HEAD + ROLE + WORDS[0], 0.02, DONE[:8], "close"], "upstream_cut"),
         (
             [STREAM_HEAD + ROLE + WORDS[0], 0.02, b'data: {"error":{"message":"boom"}}\n\n' + DONE],
             "upstream_error_event",
@@ -229,7 +238,7 @@ def test_a_fault_after_content_is_told_in_the_stream_and_never_retried(
 
 def test_a_stream_cut_at_every_byte_ends_cleanly(alone: Served, first: Misbehaving) -> None:
     first_word = len(ROLE) + len(WORDS[0])
-    for cut in range(0, len(GOOD_STREAM), 3):
+    for cut in range(len(GOOD_STREAM)):
         first.steps = [STREAM_HEAD + GOOD_STREAM[:cut], "close"]
         reply = alone.chat(stream=True)
         if cut < first_word:
@@ -238,6 +247,17 @@ def test_a_stream_cut_at_every_byte_ends_cleanly(alone: Served, first: Misbehavi
             assert_told(reply, "upstream_cut")
         else:
             assert reply.body == GOOD_STREAM  # whole but for [DONE], which is added
+
+
+def test_a_stream_cut_before_its_first_word_is_answered_elsewhere(
+    both: Served, first: Misbehaving, second: Misbehaving
+) -> None:
+    first_word = len(ROLE) + len(WORDS[0])
+    for cut in range(0, first_word, 9):
+        first.steps = [STREAM_HEAD + GOOD_STREAM[:cut], "close"]
+        assert both.chat(stream=True).body == GOOD_STREAM
+    first.steps = [STREAM_HEAD + GOOD_STREAM[:first_word], "close"]
+    assert_told(both.chat(stream=True), "upstream_cut")
 
 
 def test_one_byte_a_moment_is_fine_while_it_moves(alone: Served, first: Misbehaving) -> None:
@@ -290,7 +310,7 @@ def test_a_model_that_looks_like_a_path_goes_nowhere(
 @pytest.fixture(scope="module")
 def backed(_engine: ScriptedEngine, _first: Misbehaving, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """An engine first, an upstream behind it."""
-    settings = Settings(upstreams=[configured("first", _first)])
+    settings = Settings(routing=PATIENT, upstreams=[configured("first", _first)])
     with served(tmp_path_factory.mktemp("home"), _engine, settings) as running:
         yield running
 
