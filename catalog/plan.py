@@ -7,13 +7,16 @@ depends on the base and the dataset. Pure: reads no file, no clock.
 from __future__ import annotations
 
 import math
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from catalog.settings import TrainingSettings
 
 T = TypeVar("T")
+
+Overlong = Literal["drop", "cut_oldest"]
+"""What becomes of a row longer than max_length: dropped, or its conversation's oldest exchanges left out whole."""
 
 SMALL_BASE_PARAMETERS = 50_000_000
 SMALL_BASE_STEPS = 160
@@ -43,6 +46,8 @@ class RunRequest(BaseModel):
     """Share of the steps in which the learning rate rises."""
     max_length: int | None = Field(None, ge=16, le=131072)
     """Tokens of the longest row."""
+    overlong: Overlong = "drop"
+    """What becomes of longer ones: `drop` counts them, `cut_oldest` leaves out oldest exchanges, whole ones."""
     lora_rank: int | None = Field(None, ge=1, le=128)
     lora_alpha: float | None = Field(None, gt=0, le=512)
     lora_dropout: float | None = Field(None, ge=0, le=0.5)
@@ -66,6 +71,7 @@ class Plan(BaseModel):
     lr: float
     warmup_ratio: float
     max_length: int
+    overlong: Overlong = "drop"
     lora_rank: int
     lora_alpha: float
     lora_dropout: float
@@ -114,10 +120,15 @@ class Profile(BaseModel):
             grad_accum_steps=accumulation,
             lr=5e-3 if small else 1e-4,
             warmup_ratio=0.1,
-            max_length=min(512 if small else 2048, context),
+            max_length=recommended_max_length(base_parameters, context),
             steps=epochs * steps_per_epoch,
             reason=f"{rows} rows on a base of {size}: {epochs} epochs give {epochs * steps_per_epoch} optimizer steps.",
         )
+
+
+def recommended_max_length(base_parameters: int, context: int) -> int:
+    """Tokens of the longest row that is worth its time."""
+    return min(512 if base_parameters < SMALL_BASE_PARAMETERS else 2048, context)
 
 
 def resolve(request: RunRequest, training: TrainingSettings, profile: Profile) -> Plan:
@@ -132,6 +143,7 @@ def resolve(request: RunRequest, training: TrainingSettings, profile: Profile) -
         lr=_first(request.lr, profile.lr),
         warmup_ratio=_first(request.warmup_ratio, profile.warmup_ratio),
         max_length=_first(request.max_length, profile.max_length),
+        overlong=request.overlong,
         lora_rank=_first(request.lora_rank, t.ragweld_agent_lora_rank),
         lora_alpha=_first(request.lora_alpha, t.ragweld_agent_lora_alpha),
         lora_dropout=_first(request.lora_dropout, t.ragweld_agent_lora_dropout),

@@ -83,7 +83,13 @@ def prepare(plan: Plan, home: Path) -> Lesson:
     base = load(choice.base, choice.folder)
     if base.parameters < SMALL_BASE_PARAMETERS:
         blas.limit_threads(1)
-    material = rows.prepare(base.tokenizer, dataset, seed=plan.seed, max_length=min(plan.max_length, base.context))
+    material = rows.prepare(
+        base.tokenizer,
+        dataset,
+        seed=plan.seed,
+        max_length=min(plan.max_length, base.context),
+        overlong=plan.overlong,
+    )
     shapes = linear_shapes(base.model)
     parts = scorer(base.model)
     lora = LoraSettings(plan.lora_rank, plan.lora_alpha, plan.lora_dropout, tuple(plan.lora_target_modules))
@@ -117,8 +123,9 @@ def in_words(lesson: Lesson) -> list[str]:
     return [
         f"{lesson.base.base} ({lesson.reason}), {lesson.base.precision} on {device.current().name}.",
         f"{len(train.rows)} rows to learn from ({train.tokens:,} tokens, {train.supervised_tokens:,} of them "
-        f"supervised), {len(held_out.rows)} held out by seed {plan.seed}; {train.dropped + held_out.dropped} dropped "
-        f"as longer than {plan.max_length} tokens.",
+        f"supervised), {len(held_out.rows)} held out by seed {plan.seed}, {lesson.material.leaked} of them equal to "
+        f"one that is learned from; of those longer than {plan.max_length} tokens {train.dropped + held_out.dropped} "
+        f"dropped, {train.cut + held_out.cut} kept without their oldest exchanges.",
         f"LoRA of rank {plan.lora_rank} on {', '.join(plan.lora_target_modules)} of {blocks} blocks: {numbers:,} "
         f"trainable numbers.",
         f"{lesson.steps} steps: {plan.epochs} epochs of {lesson.steps_per_epoch}, each of at most "

@@ -1,8 +1,8 @@
 """Rows to learn from and rows to be measured on: what a dataset becomes for one base.
 
-Promises that a row is used whole or dropped and counted, never cut; that a row without a supervised token is refused;
-that every conversation the template cannot render is named with its line. Knows nothing of MLX arrays or batches.
-`tests/trainer/test_rows.py`.
+Promises that a row is used whole, or cut or dropped by the run's policy and counted; that a row without a supervised
+token is refused; that every conversation the template cannot render is named with its line; that held-out rows which
+are also learned from are counted. Knows nothing of MLX arrays or batches. `tests/trainer/test_rows.py`.
 """
 
 from __future__ import annotations
@@ -14,32 +14,22 @@ from dataclasses import dataclass
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from catalog import datasets
-from catalog.base.chat import training_samples
+from catalog.base.rows import Row, Rows, rows_of
 from catalog.datasets import Conversation, Dataset
 from catalog.errors import InvalidDataset, InvalidRequest
+from catalog.plan import Overlong
 
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """Tokens of one sample, the dataset line it came from, and which tokens the model should produce."""
-
-    line: int
-    tokens: tuple[int, ...]
-    supervised: tuple[bool, ...]
-
-    @property
-    def supervised_tokens(self) -> int:
-        """Tokens that carry loss; the first one has nothing before it to be predicted from."""
-        return sum(self.supervised[1:])
+__all__ = ["Material", "Row", "Side", "prepare"]
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One side of the split: its rows, how many were too long, and the digest of each of its conversations."""
+    """One side of the split: its rows, how many were too long or cut, and the digest of each of its conversations."""
 
     rows: tuple[Row, ...]
     dropped: int
     digests: tuple[str, ...]
+    cut: int = 0
 
     @property
     def tokens(self) -> int:
@@ -58,13 +48,32 @@ class Material:
     train: Side
     held_out: Side
 
+    @property
+    def leaked(self) -> int:
+        """Held-out rows that are also learned from, as when a conversation begins like another one."""
+        learned = {row.tokens for row in self.train.rows}
+        return sum(row.tokens in learned for row in self.held_out.rows)
 
-def prepare(tokenizer: TokenizerWrapper, dataset: Dataset, *, seed: int, max_length: int) -> Material:
+
+def prepare(
+    tokenizer: TokenizerWrapper, dataset: Dataset, *, seed: int, max_length: int, overlong: Overlong = "drop"
+) -> Material:
     """Tokenise both sides of the split. Raises InvalidDataset with every row at fault, or when nothing is left."""
     split = datasets.split(dataset.rows, seed)
     defects: list[str] = []
-    train = _side(tokenizer, split.train, max_length, dataset.path.name, defects)
-    held_out = _side(tokenizer, split.held_out, max_length, dataset.path.name, defects)
+
+    def side(conversations: Iterable[Conversation]) -> Side:
+        rows: list[Row] = []
+        dropped, cut, digests = 0, 0, []
+        for conversation in conversations:
+            digests.append(hashlib.sha256(conversation.canonical()).hexdigest())
+            made = _rows_of(tokenizer, conversation, max_length, overlong, dataset.path.name, defects)
+            rows += made.rows
+            dropped += made.dropped
+            cut += made.cut
+        return Side(tuple(rows), dropped, tuple(digests), cut)
+
+    train, held_out = side(split.train), side(split.held_out)
     if defects:
         shown = "; ".join(defects[:3])
         raise InvalidDataset(
@@ -79,31 +88,21 @@ def prepare(tokenizer: TokenizerWrapper, dataset: Dataset, *, seed: int, max_len
     return Material(dataset, train, held_out)
 
 
-def _side(
-    tokenizer: TokenizerWrapper, conversations: Iterable[Conversation], max_length: int, file: str, defects: list[str]
-) -> Side:
-    rows: list[Row] = []
-    dropped = 0
-    digests = []
-    for conversation in conversations:
-        digests.append(hashlib.sha256(conversation.canonical()).hexdigest())
-        for row in _rows_of(tokenizer, conversation, file, defects):
-            if len(row.tokens) > max_length:
-                dropped += 1
-            else:
-                rows.append(row)
-    return Side(tuple(rows), dropped, tuple(digests))
-
-
-def _rows_of(tokenizer: TokenizerWrapper, conversation: Conversation, file: str, defects: list[str]) -> list[Row]:
+def _rows_of(
+    tokenizer: TokenizerWrapper,
+    conversation: Conversation,
+    max_length: int,
+    overlong: Overlong,
+    file: str,
+    defects: list[str],
+) -> Rows:
     where = f"{file}:{conversation.line}"
     try:
-        samples = training_samples(tokenizer, conversation.messages, conversation.tools)
+        made = rows_of(tokenizer, conversation, max_length=max_length, overlong=overlong)
     except InvalidRequest as error:
         defects.append(f"{where}: {error}")
-        return []
-    rows = [Row(conversation.line, sample.tokens, sample.supervised) for sample in samples]
-    if not rows or any(row.supervised_tokens == 0 for row in rows):
+        return Rows(())
+    if not (made.rows or made.dropped) or any(row.supervised_tokens == 0 for row in made.rows):
         defects.append(f"{where}: has no token to learn")
-        return []
-    return rows
+        return Rows(())
+    return made

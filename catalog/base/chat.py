@@ -76,10 +76,10 @@ def prompt_tokens(
 def training_samples(
     tokenizer: TokenizerWrapper, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
 ) -> list[Sample]:
-    """One sample for each assistant turn, those that continue each other merged."""
+    """One sample for each assistant turn whose weight is not 0, those that continue each other merged."""
     merged: list[Sample] = []
     for turn, message in enumerate(messages):
-        if message["role"] == "assistant":
+        if message["role"] == "assistant" and message.get("weight") != 0:
             sample = _turn_sample(tokenizer, messages, tools, turn)
             merged = [*merged[:-1], *_merge(merged[-1:], sample)]
     return merged

@@ -11,6 +11,7 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper, load
 from catalog import datasets
 from catalog.base.load import Base
 from catalog.errors import InvalidDataset
+from catalog.plan import Overlong
 from tests.trainer.conftest import Chat, WriteRows, fact
 from trainer.rows import Material, Row, prepare
 
@@ -18,8 +19,8 @@ USER = {"role": "user", "content": "Where is the rope?"}
 CALL = {"type": "function", "function": {"name": "find", "arguments": '{"what": "rope"}'}}
 
 
-def material(base: Base, path: Path, max_length: int = 512) -> Material:
-    return prepare(base.tokenizer, datasets.read(path), seed=0, max_length=max_length)
+def material(base: Base, path: Path, max_length: int = 512, overlong: Overlong = "drop") -> Material:
+    return prepare(base.tokenizer, datasets.read(path), seed=0, max_length=max_length, overlong=overlong)
 
 
 def spans(tokenizer: TokenizerWrapper, row: Row) -> list[tuple[str, bool]]:
@@ -67,6 +68,64 @@ def test_a_row_that_is_too_long_is_dropped_and_counted(base: Base, write_rows: W
     assert both.train.dropped + both.held_out.dropped == 2
     assert len(both.train.rows) + len(both.held_out.rows) == 10
     assert all(len(row.tokens) <= 200 and row.tokens[-1] in base.tokenizer.eos_token_ids for row in both.train.rows)
+
+
+def numbered(count: int, answer: str = "Berth {}.") -> list[Chat]:
+    return [
+        turn
+        for number in range(count)
+        for turn in (
+            {"role": "user", "content": f"Where is rope {number}?"},
+            {"role": "assistant", "content": answer.format(number)},
+        )
+    ]
+
+
+def test_an_answer_of_weight_0_is_read_and_not_learned(base: Base, write_rows: WriteRows) -> None:
+    messages = numbered(2)
+    messages[1] |= {"weight": 0}
+    (row,) = rows_of(base, write_rows, messages)
+    learned = [text for text, is_learned in spans(base.tokenizer, row) if is_learned]
+    assert learned == ["Berth 1.<|im_end|>"]
+    assert "Berth 0." in base.tokenizer.decode(list(row.tokens))
+
+
+@pytest.mark.parametrize("max_length", [60, 100, 150])
+def test_oldest_exchanges_are_cut_whole_and_each_answer_is_still_learned_once(
+    base: Base, write_rows: WriteRows, max_length: int
+) -> None:
+    system = {"role": "system", "content": "Be brief."}
+    path = write_rows([{"messages": [system, *numbered(12)]}])
+    dropping, cutting = material(base, path, max_length), material(base, path, max_length, "cut_oldest")
+    assert dropping.train.dropped > 0 and dropping.train.cut == 0
+    assert (cutting.train.dropped, cutting.train.cut) == (0, dropping.train.dropped)
+    rows = cutting.train.rows
+    learned = [text for row in rows for text, is_learned in spans(base.tokenizer, row) if is_learned]
+    assert learned == [f"Berth {number}.<|im_end|>" for number in range(12)]
+    for number, row in enumerate(rows):
+        text = base.tokenizer.decode(list(row.tokens))
+        assert len(row.tokens) <= max_length
+        assert text.startswith("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWhere is rope ")
+        first = int(text.split("Where is rope ")[1].split("?")[0])
+        assert [f"rope {n}?" in text for n in range(12)] == [first <= n <= number for n in range(12)]
+    longer = material(base, path, max_length + 40, "cut_oldest").train.rows
+    assert all(len(more.tokens) >= len(row.tokens) for more, row in zip(longer, rows, strict=True))
+
+
+def test_an_exchange_too_long_by_itself_is_dropped_and_what_follows_is_not(base: Base, write_rows: WriteRows) -> None:
+    messages = [*numbered(1), USER, {"role": "assistant", "content": "far " * 200}, *numbered(2)]
+    train = material(base, write_rows([{"messages": messages}]), 100, "cut_oldest").train
+    assert (len(train.rows), train.dropped, train.cut) == (3, 1, 2)
+    assert all(len(row.tokens) <= 100 for row in train.rows)
+
+
+def test_held_out_rows_that_are_also_learned_from_are_counted(base: Base, write_rows: WriteRows) -> None:
+    begun_alike = [{"messages": numbered(count)} for count in range(1, 13)]
+    both = material(base, write_rows(begun_alike))
+    longest_learned = max(row.line for row in both.train.rows)
+    assert longest_learned == 11  # so that of all held-out rows only the twelfth turn is new
+    assert both.leaked == len(both.held_out.rows) - 1
+    assert material(base, write_rows([fact(number) for number in range(12)])).leaked == 0
 
 
 def test_a_dataset_of_nothing_but_long_rows_is_refused(base: Base, write_rows: WriteRows) -> None:
