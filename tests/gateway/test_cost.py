@@ -20,11 +20,11 @@ def row(provider: str, model: str, **fields: object) -> ModelRow:
 
 PRICES = cost.price_list(
     [
-        row("OpenAI", "big", input_per_1k=1, output_per_1k=10),
-        row("openrouter", "v/big", input_per_1k=2, output_per_1k=20),
+        row("OpenAI", "big", input_per_1k=1, output_per_1k=10, notes="$1000 input, $10000 output"),
+        row("openrouter", "v/big", input_per_1k=2, output_per_1k=20, notes="$2000 input, $20000 output"),
         row("near", "small", input_per_1k=0, output_per_1k=0),
-        row("openai", "half", input_per_1k=1),
-        row("openai", "flat", unit="request", per_request=0.5),
+        row("openai", "half", input_per_1k=1, notes="$1000 input"),
+        row("openai", "flat", unit="request", per_request=0.5, notes="$500 per 1K requests"),
     ]
 )
 USED = Count(prompt_tokens=500, answer_tokens=100)
