@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from catalog import models
 from catalog.settings import RoutingSettings, Settings
 from gateway.breaker import Open
 from tests.gateway.misbehaving import (
@@ -194,3 +195,13 @@ def test_a_cost_that_nobody_knows_is_counted_as_unknown(alone: Served, first: Mi
     labels = {"provider": "first", "model": "model-of-first"}
     assert alone.metric("ragweld_cost_unknown_total", **labels) == 1
     assert "ragweld_cost_usd_total{" not in alone.call("GET", "/metrics").body.decode()
+
+
+def test_a_cost_is_usage_times_price(first: Misbehaving, tmp_path: Path) -> None:
+    row = next(row for row in models.model_file().models if row.provider == "openai" and row.input_per_1k)
+    first.steps = GOOD
+    upstream = configured("direct", first, kind="cloud_direct", models=[row.model])
+    with served(tmp_path, None, Settings(upstreams=[upstream])) as gateway:
+        assert gateway.chat(model=f"openai/{row.model}").status == 200
+        usd = gateway.metric("ragweld_cost_usd_total", provider="direct", model=row.model)
+    assert usd == pytest.approx((11 * (row.input_per_1k or 0) + 3 * (row.output_per_1k or 0)) / 1000)
