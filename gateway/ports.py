@@ -102,5 +102,14 @@ class AnswerEngine(Protocol):
     async def check_adapter(self, folder: Path) -> AdapterId:
         """Raises InvalidAdapter naming the tensor, Unavailable."""
 
+    async def load(self, base: BaseId) -> None:
+        """Bring a base into memory, unless it is there; raises Unavailable, Overloaded."""
+
+    async def unload(self, base: BaseId) -> bool:
+        """Let a base leave memory, unless something is decoded in it; whether it is gone."""
+
+    def forget_prefixes(self) -> None:
+        """Drop every cached prefix."""
+
     def generate(self, generation: Generation) -> AsyncGenerator[Piece | Finish, None]:
         """Pieces, then one Finish; admission is refused at the first item."""

@@ -158,9 +158,21 @@ class Engine:
                 self._worker.cancel(row)
         yield news
 
-    def unload(self, base: BaseId) -> None:
-        """Let a base leave memory when nothing is decoded in it; the next request for it loads it."""
-        self._live_worker().unload(base)
+    async def load(self, base: BaseId) -> None:
+        """Bring a base into memory, unless it is there; raises Unavailable, Overloaded."""
+        await self._base(base)
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Served | RagweldError] = loop.create_future()
+        self._live_worker().load(base, lambda loaded: _call_soon(loop, _settle, done, loaded))
+        if isinstance(loaded := await done, RagweldError):
+            raise loaded
+
+    async def unload(self, base: BaseId) -> bool:
+        """Let a base leave memory, unless something is decoded in it; whether it is gone. Its next request loads it."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[bool] = loop.create_future()
+        self._live_worker().unload(base, lambda is_gone: _call_soon(loop, _settle, done, is_gone))
+        return await done
 
     def forget_prefixes(self) -> None:
         """Drop every cached prefix; answers stay the same, the next ones prefill whole."""

@@ -95,9 +95,9 @@ class Worker:
         """Bring a base into memory, unless it is there, and tell what it is."""
         self._mailbox.put(lambda: done(self._try_load(base)))
 
-    def unload(self, base: BaseId) -> None:
-        """Let a base leave memory as soon as nothing is decoded in it."""
-        self._mailbox.put(lambda: self._unload(base))
+    def unload(self, base: BaseId, done: Callable[[bool], None]) -> None:
+        """Let a base leave memory, unless something is decoded in it; tell whether it is gone."""
+        self._mailbox.put(lambda: done(self._unload(base)))
 
     def make_resident(self, base: BaseId, adapter: Adapter, done: Callable[[RagweldError | None], None]) -> None:
         """Put an adapter into a slot now, so that its first request waits for nothing."""
@@ -161,12 +161,13 @@ class Worker:
     def _used_bytes(self) -> int:
         return sum(residence.served.nbytes for residence in self._residences.values())
 
-    def _unload(self, base: BaseId) -> None:
+    def _unload(self, base: BaseId) -> bool:
         residence = self._residences.get(base)
         if residence is not None and not residence.has_rows and not residence.waiting:
             del self._residences[base]
             mx.clear_cache()
             log.info("engine: %s left memory", base)
+        return base not in self._residences
 
     def _until_next_leaves_s(self) -> float | None:
         if self._memory.unload_after_s is None or not self._residences:

@@ -71,6 +71,9 @@ class ScriptedEngine:
         self.tools: list[Mapping[str, Any]] = []
         self.thinking: bool | None = None
         self.closed = 0
+        self.loaded = {BASE}
+        self.busy = False
+        self.forgotten = 0
 
     def adapter_names(self) -> tuple[str, ...]:
         return ("named",)
@@ -93,7 +96,19 @@ class ScriptedEngine:
             active_adapter=None,
             resident_adapters=(),
             bases=(BASE,) if ready else (),
+            loaded_bases=tuple(self.loaded) if ready else (),
         )
+
+    async def load(self, base: BaseId) -> None:
+        self.loaded.add(base)
+
+    async def unload(self, base: BaseId) -> bool:
+        if not self.busy:
+            self.loaded.discard(base)
+        return not self.busy
+
+    def forget_prefixes(self) -> None:
+        self.forgotten += 1
 
     async def resolve(self, ref: ModelRef) -> ScriptedVoice:
         if self.resolve_error is not None:

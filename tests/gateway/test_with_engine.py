@@ -162,3 +162,16 @@ def test_a_bad_adapter_is_refused_by_its_tensor_and_the_good_one_keeps_serving(
     assert (status, refused["error"]["code"]) == (400, "invalid_adapter")
     assert "model.layers.2" in refused["error"]["message"]
     assert gateway.chat(max_tokens=1).headers["x-ragweld-adapter"] == good
+
+
+def test_a_base_is_unloaded_and_loaded_by_curl_and_answers_the_same(gateway: Served, ends: dict[str, int]) -> None:
+    fields = {"model": "ragweld@base", "max_tokens": 20, "logit_bias": ends}
+    before = text(gateway, **fields)
+    assert gateway.call("POST", "/api/engine/clear_cache").status == 200
+    assert gateway.call("POST", "/api/engine/unload").status == 200
+    assert [base["loaded"] for base in gateway.call("GET", "/api/engine").json()["bases"] if base["default"]] == [False]
+    assert text(gateway, **fields) == before, "its next request loads it"
+    assert gateway.call("POST", "/api/engine/unload").status == 200
+    assert gateway.call("POST", "/api/engine/load").status == 200
+    assert [base["loaded"] for base in gateway.call("GET", "/api/engine").json()["bases"] if base["default"]] == [True]
+    assert text(gateway, **fields) == before

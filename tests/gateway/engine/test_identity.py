@@ -10,7 +10,7 @@ import pytest
 from catalog.errors import InvalidAdapter, NotFound, Unavailable
 from catalog.ids import BaseId, ModelRef
 from gateway.engine.requests import Generation
-from tests.gateway.engine.conftest import GREEDY, House, answer, prompt, run, running, until
+from tests.gateway.engine.conftest import GREEDY, House, answer, prompt, run, running
 from tests.tiny_base import write_adapter
 
 QUESTIONS = ("hello", "what is the capital of France?", "tell me about the sea and the wind and the rain")
@@ -152,8 +152,8 @@ def test_idle_base_leaves_memory_and_the_next_request_loads_it(house: House) -> 
         async with running(house) as engine:
             tokens = await prompt(engine, "hello")
             before, _ = await answer(engine, Generation(tokens, house.ids[0], 12, sampling=GREEDY))
-            engine.unload(BaseId(str(house.base)))
-            await until(lambda: engine.state().loaded_bases == ())
+            assert await engine.unload(BaseId(str(house.base)))
+            assert engine.state().loaded_bases == ()
             assert engine.state().ready
             after, _ = await answer(engine, Generation(tokens, house.ids[0], 12, sampling=GREEDY))
             assert before == after
