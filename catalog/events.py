@@ -2,10 +2,13 @@
 
 Valid JSON always: a non-finite number is written as null. A line is appended by one write, so a reader never sees
 half of one that it would have to believe; the byte offset after a line is its id, which is what a stream resumes from.
+`tests/catalog/test_events.py`.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import math
 import os
 from collections.abc import Iterator
@@ -33,6 +36,7 @@ class Event(BaseModel):
     message: str | None = None
     percent: float | None = None
     status: str | None = None
+    """Of a `state` event: the run's status, or `stalled` or `resumed` (with the step after which it goes on)."""
     metrics: dict[str, float | None] | None = None
     """`train_loss` and `eval_loss`, mean over supervised tokens, in nats."""
     proj_x: float | None = None
@@ -81,12 +85,27 @@ class StoredLine:
 
 
 def append(path: Path, event: Event) -> None:
-    """Append one event by one write."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    """Append one event whole, or raise OSError and leave none of it."""
+    line = event.to_line()
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        os.write(descriptor, event.to_line())
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        end = _end_of_lines(descriptor)
+        if os.write(descriptor, line) != len(line):
+            os.ftruncate(descriptor, end)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     finally:
         os.close(descriptor)
+
+
+def _end_of_lines(descriptor: int) -> int:
+    """Where the last whole line ends. What a dying writer left after it is cut off: no reader took it for a line."""
+    end = os.fstat(descriptor).st_size
+    if end == 0 or os.pread(descriptor, 1, end - 1) == b"\n":
+        return end
+    end = os.pread(descriptor, end, 0).rfind(b"\n") + 1
+    os.ftruncate(descriptor, end)
+    return end
 
 
 def read_lines(path: Path, after_offset: int = 0) -> Iterator[StoredLine]:

@@ -1,13 +1,15 @@
-"""The run store: `data/agent_train_runs/<run_id>/` with `run.json`, `metrics.jsonl` and `model/`.
+"""The run store: `data/agent_train_runs/<run_id>/` with `run.json`, `metrics.jsonl`, `checkpoints/` and `model/`.
 
 The gateway queues and asks; the trainer claims and reports; every change of state is `next_run`, a plain function,
 applied under one lock. A running run is owned through a kernel lock on `owner.lock`: when its trainer dies, even by
-`kill -9`, the next reader sees the lock free and the run becomes `interrupted`. `tests/catalog/test_runs.py`.
+`kill -9`, the next reader sees the lock free and the run becomes `interrupted`; while it lives it beats in `heartbeat`,
+and the next reader of a silent one marks the run `stalled`. `tests/catalog/test_runs.py`.
 """
 
 from __future__ import annotations
 
 import builtins
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from catalog import events, files
+from catalog import events, files, heartbeat
 from catalog.errors import Conflict, NotFound
 from catalog.events import Event
 from catalog.ids import checked_name, new_run_id
@@ -25,8 +27,18 @@ from catalog.plan import Plan
 
 RUNS_FOLDER = Path("data/agent_train_runs")
 
-Status = Literal["queued", "running", "completed", "failed", "cancelled", "interrupted", "diverged"]
+Status = Literal["queued", "running", "paused", "completed", "failed", "cancelled", "interrupted", "diverged"]
 ENDED: frozenset[Status] = frozenset({"completed", "failed", "cancelled", "interrupted", "diverged"})
+"""Nothing more comes, but an interrupted run may be resumed."""
+
+STALLED_AFTER_S = 30.0
+"""A living trainer beats every two seconds."""
+CANCEL_UNHEARD_AFTER_S = 10.0
+"""A cancel waits this long for a trainer that does not beat."""
+LOSSES_RESUMED = 3
+"""A run whose trainer died so often is not resumed by itself: it may be what kills it."""
+STALLED = "Its trainer gives no sign of life. Cancel the run, or restart the trainer to go on from the last checkpoint."
+UNHEARD = "Cancelled on request; its trainer gave no sign of life."
 
 
 class Summary(BaseModel):
@@ -71,8 +83,15 @@ class Run(BaseModel):
     started_at: str | None = None
     ended_at: str | None = None
     cancel_requested: bool = False
+    pause_requested: bool = False
+    stalled: bool = False
+    """Running, but its trainer gives no sign of life."""
+    lost: bool = False
+    """Interrupted by the death of its trainer, not by a request."""
+    losses: int = 0
+    """How often its trainer died."""
     reason: str | None = None
-    """Why it ended, when it did not complete: one line, with what to change."""
+    """Why it ended or waits, when it did not complete: one line, with what to change."""
     summary: Summary | None = None
     adapter_id: str | None = None
     """Content id of the adapter in `model/`, once it is whole."""
@@ -90,6 +109,25 @@ class CancelRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseRequested:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeRequested:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """The trainer has put the run aside, as it was asked to."""
+
+    reason: str | None = None
+    summary: Summary | None = None
+    adapter_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     status: Status
     reason: str | None = None
@@ -98,34 +136,107 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """Its trainer died."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stalled:
+    """Its trainer lives and gives no sign of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revived:
+    """Its trainer beats again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Decided:
     promotion: Promotion
 
 
-RunEvent = Started | CancelRequested | Ended | Decided
+Wish = CancelRequested | PauseRequested | ResumeRequested
+Sign = Lost | Stalled | Revived
+RunEvent = Started | Wish | Paused | Ended | Sign | Decided
 
 
 def next_run(run: Run, event: RunEvent, now: datetime) -> Run:
-    """The run after `event`; raises Conflict when it cannot happen in this state. Pure."""
+    """The run after `event`; raises Conflict when it cannot happen in this state. Pure.
+
+    A request that is already met, or on its way, changes nothing. None is lost when the trainer stops or dies: a run
+    that was to be cancelled is cancelled then, and one that was to be paused is paused.
+    """
     match event:
         case Started():
             _require(run, run.status == "queued", "started")
-            return run.model_copy(update={"status": "running", "started_at": stamp(now)})
-        case CancelRequested():
-            if run.status == "queued":
-                ended = {"status": "cancelled", "ended_at": stamp(now), "reason": "Cancelled before it started."}
-                return run.model_copy(update={"cancel_requested": True, **ended})
-            if run.status == "cancelled":
-                return run
-            _require(run, run.status == "running", "cancelled")
-            return run.model_copy(update={"cancel_requested": True})
+            return run.model_copy(update={"status": "running", "started_at": run.started_at or stamp(now)})
+        case CancelRequested() | PauseRequested() | ResumeRequested():
+            return _asked(run, event, now)
+        case Paused(reason, summary, adapter_id):
+            _require(run, run.status == "running", "paused")
+            result: dict[str, Any] = {"summary": summary, "adapter_id": adapter_id}
+            return _left(run, "paused", reason, now).model_copy(update=result)
         case Ended(status, reason, summary, adapter_id):
             _require(run, run.status == "running" and status in ENDED, f"ended as {status}")
-            result: dict[str, Any] = {"status": status, "reason": reason, "ended_at": stamp(now)}
-            return run.model_copy(update=result | {"summary": summary, "adapter_id": adapter_id})
+            return _left(run, status, reason, now).model_copy(update={"summary": summary, "adapter_id": adapter_id})
+        case Lost() | Stalled() | Revived():
+            return _seen(run, event, now)
         case Decided(promotion):
             _require(run, run.status == "completed", "promoted")
             return run.model_copy(update={"promotion": promotion})
+
+
+def _asked(run: Run, wish: Wish, now: datetime) -> Run:
+    """After a wish of a person."""
+    match wish:
+        case CancelRequested():
+            if run.status in ("queued", "paused"):
+                return _left(run, "cancelled", "Cancelled while it waited.", now)
+            if run.status == "cancelled":
+                return run
+            _require(run, run.status == "running", "cancelled")
+            asked = run.model_copy(update={"cancel_requested": True, "pause_requested": False})
+            return _left(asked, "cancelled", UNHEARD, now) if run.stalled else asked
+        case PauseRequested():
+            if run.status == "queued":
+                return _left(run, "paused", "Paused while it waited.", now)
+            if run.status == "paused":
+                return run
+            _require(run, run.status == "running" and not run.cancel_requested, "paused")
+            return run.model_copy(update={"pause_requested": True})
+        case ResumeRequested():
+            if run.status == "queued":
+                return run
+            if run.status == "running" and run.pause_requested:
+                return run.model_copy(update={"pause_requested": False})
+            _require(run, run.status in ("paused", "interrupted"), "resumed")
+            return run.model_copy(update={"status": "queued", "ended_at": None, "reason": None, "lost": False})
+
+
+def _seen(run: Run, sign: Sign, now: datetime) -> Run:
+    """After what a reader saw of the run's trainer."""
+    _require(run, run.status == "running", "seen stalled or lost")
+    match sign:
+        case Lost():
+            reason = "The trainer process died during the run; resume it to go on from its last checkpoint."
+            after = _left(run, "interrupted", reason, now)
+            return after.model_copy(update={"losses": run.losses + 1, "lost": after.status == "interrupted"})
+        case Stalled():
+            stalled = run.model_copy(update={"stalled": True})
+            return _left(stalled, "cancelled", UNHEARD, now) if run.cancel_requested else stalled
+        case Revived():
+            return run.model_copy(update={"stalled": False})
+
+
+def _left(run: Run, status: Status, reason: str | None, now: datetime) -> Run:
+    """The run out of the trainer's hands, with what was asked meanwhile respected."""
+    if status in ("paused", "interrupted") and run.cancel_requested:
+        status, reason = "cancelled", "Cancelled on request."
+    elif status == "interrupted" and run.pause_requested:
+        status, reason = "paused", "Paused on request."
+    ended_at = stamp(now) if status in ENDED else None
+    asked = {"cancel_requested": run.cancel_requested or status == "cancelled", "pause_requested": False}
+    return run.model_copy(update={"status": status, "reason": reason, "ended_at": ended_at, "stalled": False} | asked)
 
 
 def _require(run: Run, possible: bool, what: str) -> None:
@@ -149,9 +260,19 @@ class ClaimedRun:
 class RunStore:
     """Runs under `<home>/data/agent_train_runs`. Safe between processes; blocking, so keep it off an event loop."""
 
-    def __init__(self, home: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        home: Path,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], float] = time.monotonic,
+        stalled_after_s: float = STALLED_AFTER_S,
+        cancel_unheard_after_s: float = CANCEL_UNHEARD_AFTER_S,
+    ) -> None:
         self.root = home / RUNS_FOLDER
         self._now = now
+        self._clock = clock
+        self._stalled_after_s = stalled_after_s
+        self._cancel_unheard_after_s = cancel_unheard_after_s
 
     def folder(self, run_id: str) -> Path:
         """The run's folder; raises NotFound when there is none."""
@@ -171,11 +292,13 @@ class RunStore:
         return run
 
     def get(self, run_id: str) -> Run:
-        """The run as it is now; a running one whose owner is gone becomes interrupted."""
-        run = self._read(self.folder(run_id))
-        if run.status == "running" and not files.is_claimed(self._owner_path(run.run_id)):
-            return self._interrupt(run_id)
-        return run
+        """The run as it is now; of a running one, its trainer is looked after: see `Lost` and `Stalled`."""
+        run = self.read(run_id)
+        return run if self._sign_of(run) is None else self._mark(run_id)
+
+    def read(self, run_id: str) -> Run:
+        """The run as it was last written."""
+        return self._read(self.folder(run_id))
 
     def list(self, scope: str | None = None, limit: int | None = None) -> builtins.list[Run]:
         """Newest first."""
@@ -190,6 +313,7 @@ class RunStore:
                 claim = files.Claim.take(self._owner_path(run.run_id)) if run.status == "queued" else None
                 if claim is not None:
                     started = next_run(run, Started(), self._now())
+                    self.beat(run.run_id)
                     self._write(started)
                     break
             else:
@@ -207,10 +331,17 @@ class RunStore:
             self.log_state(after)
         return after
 
+    def beat(self, run_id: str) -> None:
+        """Say that the run's trainer is alive."""
+        heartbeat.beat(self._heartbeat_path(run_id), self._clock())
+
     def append(self, run_id: str, kind: events.EventType, **fields: Any) -> None:
         """Add one event to `metrics.jsonl`, stamped now."""
-        event = Event(type=kind, ts=stamp(self._now()), run_id=run_id, **fields)
-        events.append(self.metrics_path(run_id), event)
+        events.append(self.metrics_path(run_id), self.event(run_id, kind, **fields))
+
+    def event(self, run_id: str, kind: events.EventType, **fields: Any) -> Event:
+        """One event, stamped now."""
+        return Event(type=kind, ts=stamp(self._now()), run_id=run_id, **fields)
 
     def metrics_path(self, run_id: str) -> Path:
         return self.root / run_id / "metrics.jsonl"
@@ -218,19 +349,41 @@ class RunStore:
     def model_folder(self, run_id: str) -> Path:
         return self.root / run_id / "model"
 
-    def log_state(self, run: Run) -> None:
-        self.append(run.run_id, "state", status=run.status, message=run.reason)
+    def checkpoints_folder(self, run_id: str) -> Path:
+        return self.root / run_id / "checkpoints"
 
-    def _interrupt(self, run_id: str) -> Run:
+    def log_state(self, run: Run) -> None:
+        if run.stalled:
+            self.append(run.run_id, "state", status="stalled", message=STALLED)
+        else:
+            self.append(run.run_id, "state", status=run.status, message=run.reason)
+
+    def _sign_of(self, run: Run) -> Sign | None:
+        """What there is to say about the run's trainer."""
+        if run.status != "running":
+            return None
+        if not files.is_claimed(self._owner_path(run.run_id)):
+            return Lost()
+        silent_s = heartbeat.age_s(self._heartbeat_path(run.run_id), self._clock()) or 0.0
+        is_silent = silent_s > (self._cancel_unheard_after_s if run.cancel_requested else self._stalled_after_s)
+        if is_silent == run.stalled:
+            return None
+        return Stalled() if is_silent else Revived()
+
+    def _mark(self, run_id: str) -> Run:
+        """Write down what is to be said about the run's trainer, once among all readers."""
         with self._lock():
-            run = self._read(self.folder(run_id))
-            if run.status != "running" or files.is_claimed(self._owner_path(run_id)):
+            run = self.read(run_id)
+            sign = self._sign_of(run)
+            if sign is None:
                 return run
-            lost = Ended("interrupted", reason="The trainer process died during the run; start it again.")
-            after = next_run(run, lost, self._now())
+            after = next_run(run, sign, self._now())
             self._write(after)
         self.log_state(after)
         return after
+
+    def _heartbeat_path(self, run_id: str) -> Path:
+        return self.root / run_id / "heartbeat"
 
     def _owner_path(self, run_id: str) -> Path:
         return self.root / run_id / "owner.lock"

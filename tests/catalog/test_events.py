@@ -40,3 +40,12 @@ def test_an_unfinished_line_is_left_for_later(tmp_path: Path) -> None:
     with path.open("ab") as file:
         file.write(b'{"type":"log"')
     assert len(list(events.read_lines(path))) == 1
+
+
+def test_what_a_dying_writer_left_is_not_glued_to_the_next_line(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    for half in (b'{"type":"log"', b"", b'{"type":"log","ts":"x"}'):
+        with path.open("ab") as file:
+            file.write(half)
+        events.append(path, Event(type="log", ts=STAMP, run_id="r", message="whole"))
+    assert [event.message for event in events.read_events(path)] == ["whole"] * 3

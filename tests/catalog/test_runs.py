@@ -6,17 +6,36 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog.errors import Conflict, InvalidRequest, NotFound
 from catalog.events import read_events
 from catalog.plan import Plan
-from catalog.runs import ENDED, CancelRequested, Decided, Ended, Promotion, Run, RunEvent, RunStore, Started, next_run
+from catalog.runs import (
+    ENDED,
+    CancelRequested,
+    ClaimedRun,
+    Decided,
+    Ended,
+    Lost,
+    Paused,
+    PauseRequested,
+    Promotion,
+    ResumeRequested,
+    Revived,
+    Run,
+    RunEvent,
+    RunStore,
+    Stalled,
+    Started,
+    next_run,
+)
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 PLAN = Plan(
@@ -28,6 +47,12 @@ PROMOTION = Promotion(promoted=True, adapter_id="a", reason="better", ts="t")
 EVENTS: list[RunEvent] = [
     Started(),
     CancelRequested(),
+    PauseRequested(),
+    ResumeRequested(),
+    Paused(),
+    Lost(),
+    Stalled(),
+    Revived(),
     Decided(PROMOTION),
     *(Ended(status) for status in sorted(ENDED)),
 ]
@@ -37,7 +62,8 @@ def queued() -> Run:
     return Run(run_id="r", scope="s", status="queued", plan=PLAN, created_at="t")
 
 
-@given(st.lists(st.sampled_from(EVENTS), max_size=12))
+@settings(max_examples=1000)
+@given(st.lists(st.sampled_from(EVENTS), max_size=25))
 def test_no_history_leaves_the_rules(history: list[RunEvent]) -> None:
     run = queued()
     for event in history:
@@ -47,17 +73,135 @@ def test_no_history_leaves_the_rules(history: list[RunEvent]) -> None:
         except Conflict:
             assert run is before
             continue
-        if before.status in ENDED:
-            assert run.status == before.status, "an ended run never moves"
+        if before.status in ENDED and run.status != before.status:
+            assert (before.status, run.status, event) == ("interrupted", "queued", ResumeRequested())
+        if before.status == "paused" and run.status != "paused":
+            assert run.status == {CancelRequested(): "cancelled", ResumeRequested(): "queued"}[event]
         assert (run.ended_at is not None) == (run.status in ENDED)
         assert run.promotion is None or run.status == "completed"
-        assert run.started_at is not None or run.status in ("queued", "cancelled")
+        assert run.started_at is not None or run.status in ("queued", "paused", "cancelled")
+        assert run.status == "running" or not (run.pause_requested or run.stalled)
+        assert not (run.cancel_requested and run.status in ("queued", "paused", "interrupted"))
+        assert not run.lost or run.status == "interrupted"
+
+
+@given(st.lists(st.sampled_from(EVENTS), max_size=25))
+def test_what_was_asked_twice_is_as_asked_once(history: list[RunEvent]) -> None:
+    run = queued()
+    for event in history:
+        try:
+            run = next_run(run, event, NOW)
+        except Conflict:
+            continue
+        if isinstance(event, CancelRequested | PauseRequested):
+            assert next_run(run, event, NOW) == run
+
+
+@pytest.mark.parametrize(
+    ("asked", "happened", "status"),
+    [
+        (CancelRequested(), Lost(), "cancelled"),
+        (CancelRequested(), Stalled(), "cancelled"),
+        (CancelRequested(), Paused(), "cancelled"),
+        (CancelRequested(), Ended("interrupted"), "cancelled"),
+        (CancelRequested(), Ended("completed"), "completed"),
+        (PauseRequested(), Lost(), "paused"),
+        (PauseRequested(), Ended("interrupted"), "paused"),
+        (PauseRequested(), Ended("completed"), "completed"),
+    ],
+)
+def test_no_request_is_lost(asked: RunEvent, happened: RunEvent, status: str) -> None:
+    running = next_run(queued(), Started(), NOW)
+    assert next_run(next_run(running, asked, NOW), happened, NOW).status == status
+
+
+def test_a_pause_can_be_taken_back_before_it_is_seen() -> None:
+    running = next_run(queued(), Started(), NOW)
+    assert next_run(next_run(running, PauseRequested(), NOW), ResumeRequested(), NOW) == running
 
 
 def test_cancel_of_a_queued_run_ends_it_and_twice_is_the_same() -> None:
     cancelled = next_run(queued(), CancelRequested(), NOW)
     assert cancelled.status == "cancelled"
     assert next_run(cancelled, CancelRequested(), NOW) == cancelled
+
+
+class Seconds:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Seconds:
+    return Seconds()
+
+
+@pytest.fixture
+def watched(tmp_path: Path, clock: Seconds) -> Iterator[tuple[RunStore, ClaimedRun]]:
+    """A store with one run that this process owns."""
+    store = RunStore(tmp_path, clock=clock)
+    store.create("default", PLAN)
+    claimed = store.claim_next()
+    assert claimed is not None
+    yield store, claimed
+    claimed.claim.release()
+
+
+def states(store: RunStore, run_id: str) -> list[str | None]:
+    return [event.status for event in read_events(store.metrics_path(run_id)) if event.type == "state"]
+
+
+def test_a_silent_trainer_is_told_once_and_a_sign_of_life_takes_it_back(
+    watched: tuple[RunStore, ClaimedRun], clock: Seconds
+) -> None:
+    store, claimed = watched
+    run_id = claimed.run.run_id
+    clock.now_s += 30
+    assert not store.get(run_id).stalled
+    clock.now_s += 1
+    assert [store.get(run_id).stalled, store.list()[0].stalled, store.get(run_id).status] == [True, True, "running"]
+    store.beat(run_id)
+    assert not store.get(run_id).stalled
+    assert states(store, run_id) == ["queued", "running", "stalled", "running"]
+
+
+def test_a_cancel_does_not_wait_for_a_trainer_that_hangs(watched: tuple[RunStore, ClaimedRun], clock: Seconds) -> None:
+    store, claimed = watched
+    run_id = claimed.run.run_id
+    clock.now_s += 9
+    store.apply(run_id, CancelRequested())
+    assert store.get(run_id).status == "running"
+    clock.now_s += 2
+    assert store.get(run_id).status == "cancelled"
+    with pytest.raises(Conflict):
+        store.apply(run_id, Ended("completed"))
+
+
+def test_a_cancel_of_a_stalled_run_is_at_once(watched: tuple[RunStore, ClaimedRun], clock: Seconds) -> None:
+    store, claimed = watched
+    clock.now_s += 31
+    assert store.get(claimed.run.run_id).stalled
+    assert store.apply(claimed.run.run_id, CancelRequested()).status == "cancelled"
+
+
+def test_the_beat_of_an_earlier_life_does_not_count(tmp_path: Path, clock: Seconds) -> None:
+    store = RunStore(tmp_path, clock=clock)
+    run_id = store.create("default", PLAN).run_id
+    for _ in range(2):
+        claimed = store.claim_next()
+        assert claimed is not None
+        assert not store.get(run_id).stalled
+        claimed.claim.release()
+        lost = store.get(run_id)
+        assert (lost.status, lost.lost) == ("interrupted", True)
+        clock.now_s += 1000
+        store.apply(run_id, ResumeRequested())
+    assert store.get(run_id).losses == 2
 
 
 def test_runs_are_claimed_in_order_and_once(tmp_path: Path) -> None:
