@@ -1,7 +1,7 @@
 """The steps of one run, from the first to the last or to where it is halted: learn, look, measure, keep the best.
 
-Knows nothing of files: it tells the reporter, asks the watch, and returns what the run has come to.
-`tests/trainer/test_run.py`.
+Knows nothing of files: it tells the reporter, asks the watch, offers its state to be saved, and returns what the run
+has come to. A course that was saved goes on from there. `tests/trainer/test_run.py`, `tests/trainer/test_resume.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from catalog.base import blas
-from catalog.runs import Summary
+from catalog.runs import Status, Summary
 from trainer import projection
 from trainer.batches import StepRows
 from trainer.evaluate import Measurement, measure
@@ -28,6 +28,7 @@ import mlx.core as mx  # noqa: E402
 EXAMS = 10
 MAX_SKIPPED_STEPS = 5
 STABILITY_VALUES = 5
+RESUMABLE: frozenset[Status] = frozenset({"paused", "interrupted"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,10 @@ class Course:
     steps_done: int = 0
     rows_seen: int = 0
     skipped: int = 0
+    since_exam: list[StepResult] = field(default_factory=list)
+    """What was learned after the last evaluation."""
+    learned_s: float = 0.0
+    """Seconds of work until the last save."""
     halted: Halted | None = None
 
     @property
@@ -80,16 +85,34 @@ class Course:
         )
 
 
-def run(lesson: Lesson, reporter: Reporter, look: Callable[[], None], clock: Callable[[], float]) -> Course:
-    """Take every step of the lesson. Ends early, with `halted` set, when `look` raises Halted or the run diverges."""
+Save = Callable[[Course, bool], None]
+"""Offered the state after each step; the flag says that it should be saved now."""
+
+
+def run(
+    lesson: Lesson,
+    reporter: Reporter,
+    look: Callable[[], None],
+    clock: Callable[[], float],
+    save: Save,
+    course: Course | None = None,
+) -> Course:
+    """Take every step of the lesson, or those that `course` has not taken.
+
+    Ends early, with `halted` set, when `look` raises Halted or the run diverges. The points that are still held back
+    are told only at the end of a run that will not go on.
+    """
     mx.reset_peak_memory()
-    walk = _Walk(lesson, reporter, look, clock)
+    walk = _Walk(lesson, reporter, look, clock, save, course or Course())
     try:
         walk.to_the_end()
     except Halted as halt:
         walk.course.halted = halt
+        if halt.status != "diverged":
+            walk.save(is_wanted=True)
     mx.clear_cache()
-    reporter.release()
+    if walk.course.halted is None or walk.course.halted.status not in RESUMABLE:
+        reporter.release()
     return walk.course
 
 
@@ -97,30 +120,49 @@ class _Walk:
     """A run on its way; `course` is what it has come to."""
 
     def __init__(
-        self, lesson: Lesson, reporter: Reporter, look: Callable[[], None], clock: Callable[[], float]
+        self,
+        lesson: Lesson,
+        reporter: Reporter,
+        look: Callable[[], None],
+        clock: Callable[[], float],
+        save: Save,
+        course: Course,
     ) -> None:
-        self.course = Course()
+        self.course = course
         self._lesson = lesson
         self._learner = lesson.learner
         self._reporter = reporter
         self._look = look
         self._clock = clock
-        self._started_s = clock()
-        self._start = lesson.learner.flat()
-        self._since_exam: list[StepResult] = []
+        self._save = save
+        self._started_s = clock() - course.learned_s
+        self._exams = steps_of_exams(lesson.steps) if lesson.held_out.tokens else set()
 
     def to_the_end(self) -> None:
         """Every step, with a look at all held-out rows before the first, about ten times on the way, and at the end."""
-        exams = steps_of_exams(self._lesson.steps) if self._lesson.held_out.tokens else set()
-        if exams:
+        if self._exams and self.course.base is None:
             self.course.base = self._measure()
             self._reporter.evaluated(0, 0.0, None, self.course.base.loss, None)
-        for step in self._lesson.course():
+        self._examine_if_due()
+        for step in self._lesson.course(self.course.steps_done):
             self._take(step)
-            if step.step in exams:
-                self._examine(step.step)
-        if not exams:
+            has_examined = self._examine_if_due()
+            self.save(is_wanted=has_examined)
+        if not self._exams:
             self.course.kept = Kept(self.course.steps_done, self._learner.tensors())
+
+    def save(self, is_wanted: bool) -> None:
+        """Offer the state after the last step."""
+        self.course.learned_s = self._clock() - self._started_s
+        self._save(self.course, is_wanted)
+
+    def _examine_if_due(self) -> bool:
+        """Measure after a step of the plan, once; a run may have been halted between the step and its evaluation."""
+        step, measured = self.course.steps_done, self.course.evaluations
+        if step not in self._exams or (measured and measured[-1].step == step):
+            return False
+        self._examine(step)
+        return True
 
     def _take(self, step: StepRows) -> None:
         is_told = step.step % self._lesson.plan.telemetry_interval_steps == 0 or step.step == self._lesson.steps
@@ -132,7 +174,7 @@ class _Walk:
         self.course.steps_done = step.step
         self.course.rows_seen += result.rows
         if result.applied:
-            self._since_exam.append(result)
+            self.course.since_exam.append(result)
         else:
             self._skip(step.step)
         if before is not None:
@@ -168,7 +210,7 @@ class _Walk:
             memory_bytes=mx.get_peak_memory(),
             point=None,
         )
-        self._reporter.observed(reading, self.course.rows_seen, projection.sketch(after - self._start))
+        self._reporter.observed(reading, self.course.rows_seen, projection.sketch(after - self._learner.start))
 
     def _examine(self, step: int) -> None:
         """Measure all held-out rows, and keep the adapter if it is the best so far."""
@@ -177,9 +219,9 @@ class _Walk:
         best = self.course.best
         if best is not None and best.step == step:
             self.course.kept = Kept(step, self._learner.tensors())
-        nats = sum(result.loss * result.supervised_tokens for result in self._since_exam)
-        tokens = sum(result.supervised_tokens for result in self._since_exam)
-        self._since_exam.clear()
+        nats = sum(result.loss * result.supervised_tokens for result in self.course.since_exam)
+        tokens = sum(result.supervised_tokens for result in self.course.since_exam)
+        self.course.since_exam.clear()
         epoch = step / self._lesson.steps_per_epoch
         self._reporter.evaluated(step, epoch, nats / tokens if tokens else None, loss, best.loss if best else None)
 

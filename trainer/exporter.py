@@ -129,6 +129,11 @@ class Board(Collector):
         ended = {**self.snapshot.ended, status: self.snapshot.ended.get(status, 0) + 1}
         self.snapshot = replace(self.snapshot, busy=False, runs=runs, ended=ended)
 
+    def pause(self, run_id: str) -> None:
+        """Show that the run waits; it has not ended."""
+        runs = tuple(replace(run, status="paused") if run.run_id == run_id else run for run in self.snapshot.runs)
+        self.snapshot = replace(self.snapshot, busy=False, runs=runs)
+
     def decide(self, promoted: bool) -> None:
         """Count a decision of the gate."""
         verdict = "promoted" if promoted else "refused"

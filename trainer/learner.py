@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from catalog.base import blas
+from catalog.errors import Conflict
 from trainer.batches import Batch, step_seed
 from trainer.loss import Scorer
 
@@ -21,7 +22,7 @@ blas.preload()
 import mlx.core as mx  # noqa: E402
 import mlx.nn as nn  # noqa: E402
 import mlx.optimizers as optimizers  # noqa: E402
-from mlx.utils import tree_flatten, tree_map  # noqa: E402
+from mlx.utils import tree_flatten, tree_map, tree_unflatten  # noqa: E402
 
 MAX_GRAD_NORM = 1.0
 
@@ -51,6 +52,14 @@ def length(vector: mx.array) -> float:
     return number(mx.linalg.norm(vector))
 
 
+@dataclass(frozen=True, slots=True)
+class LearnerState:
+    """Trainable tensors and the optimizer's, by name."""
+
+    parameters: dict[str, mx.array]
+    optimizer: dict[str, mx.array]
+
+
 class Learner:
     """A model with trainable parameters and its optimizer; nothing else of a run's state is needed to go on."""
 
@@ -60,6 +69,8 @@ class Learner:
         self._optimizer = optimizers.AdamW(learning_rate=0.0, bias_correction=True)
         self._optimizer.init(model.trainable_parameters())
         self._gradients = nn.value_and_grad(model, scorer.loss_sum)
+        self.start = self.flat()
+        """Where the trainable numbers began, also of a run that was resumed."""
 
     def step(self, step: int, micro_batches: Iterable[Batch], lr: float, between: Callable[[], None]) -> StepResult:
         """Learn from the micro-batches as one. `between` is called before each and may raise to give up."""
@@ -85,6 +96,17 @@ class Learner:
         used = number(self._optimizer.learning_rate)
         return StepResult(loss_value, norm_value, used, rows, tokens, supervised, applied)
 
+    def state(self) -> LearnerState:
+        """A snapshot from which another learner goes on bit for bit."""
+        return LearnerState(self.tensors(), dict(tree_flatten(self._optimizer.state)))
+
+    def restore(self, state: LearnerState) -> None:
+        """Go on from a snapshot; raises Conflict when it is of other tensors."""
+        if _shapes(state.parameters) != _shapes(self.tensors()):
+            raise Conflict("The checkpoint does not fit the base.", hint="Start a new run.")
+        self.model.load_weights(list(state.parameters.items()), strict=False)
+        self._optimizer.state = tree_unflatten(list(state.optimizer.items()))
+
     def tensors(self) -> dict[str, mx.array]:
         """The trainable tensors by name, in order of name. Arrays never change in place, so this is a snapshot."""
         return dict(sorted(tree_flatten(self.model.trainable_parameters())))
@@ -92,3 +114,7 @@ class Learner:
     def flat(self) -> mx.array:
         """All trainable numbers as one float32 vector, in order of name."""
         return mx.concatenate([tensor.astype(mx.float32).reshape(-1) for tensor in self.tensors().values()])
+
+
+def _shapes(tensors: dict[str, mx.array]) -> dict[str, tuple[tuple[int, ...], object]]:
+    return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}

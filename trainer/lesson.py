@@ -57,8 +57,8 @@ class Lesson:
             step, total_steps=self.steps, peak=self.plan.lr, warmup_ratio=self.plan.warmup_ratio
         )
 
-    def course(self) -> Iterator[StepRows]:
-        """Every step in order, as row indices."""
+    def course(self, after_step: int = 0) -> Iterator[StepRows]:
+        """Every step after `after_step` in order, as row indices."""
         plan = self.plan
         return batches.course(
             [len(row.tokens) for row in self.material.train.rows],
@@ -66,6 +66,7 @@ class Lesson:
             epochs=plan.epochs,
             batch_size=plan.batch_size,
             accumulation=plan.grad_accum_steps,
+            after_step=after_step,
         )
 
     def micro_batches(self, step: StepRows) -> Iterator[batches.Batch]:

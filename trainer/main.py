@@ -1,8 +1,9 @@
 """The trainer's process: one per home, one run at a time, alive until it is told to stop.
 
 Claims the oldest queued run, trains it, ends it. Whatever a run does, the process lives on: an exception becomes the
-run's reason in one line, its traceback goes to the log. SIGTERM and SIGINT end the current run as `interrupted`; a
-second signal ends the process at once. `tests/trainer/test_main.py` runs it as a real process, `kill -9` included.
+run's reason in one line, its traceback goes to the log. SIGTERM and SIGINT save the current run and end it as
+`interrupted`; a second signal ends the process at once. What a trainer that died was working on is resumed at the next
+start. `tests/trainer/test_main.py` runs it as a real process, `kill -9` included.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from types import FrameType
 from catalog import files
 from catalog.adapters import AdapterStore
 from catalog.errors import Conflict, InvalidDataset, RagweldError
-from catalog.runs import RUNS_FOLDER, Decided, Ended, Run, RunStore
+from catalog.runs import LOSSES_RESUMED, RUNS_FOLDER, Decided, Ended, ResumeRequested, Run, RunStore
 from catalog.settings import Settings, overlay
 from trainer.exporter import serve
 from trainer.run import Finish, Workplace, train
@@ -28,6 +29,8 @@ log = logging.getLogger("trainer")
 DEVICE_LOCK = RUNS_FOLDER / ".device.lock"
 LONGEST_REASON = 500
 QUEUE_RETRY_S = 10.0
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""They pass, or somebody mends them; the run can go on from its last checkpoint."""
 
 
 def run(settings: Settings, home: Path) -> int:
@@ -75,11 +78,12 @@ def train_next(place: Workplace) -> bool:
         return False
     try:
         finish = _attempt(claimed.run, place)
-        place.store.apply(claimed.run.run_id, finish.ended)
+        ended = place.store.apply(claimed.run.run_id, finish.ended)
         if finish.promotion is not None:
             place.store.apply(claimed.run.run_id, Decided(finish.promotion))
-        place.board.end(claimed.run.run_id, finish.ended.status)
-        log.info("%s: %s %s", claimed.run.run_id, finish.ended.status, finish.ended.reason or "")
+        _show(place, ended)
+    except Conflict:
+        _show(place, place.store.read(claimed.run.run_id))
     except (OSError, RagweldError):
         log.exception("%s could not be ended; it will read as interrupted", claimed.run.run_id)
         place.board.end(claimed.run.run_id, "interrupted")
@@ -88,12 +92,23 @@ def train_next(place: Workplace) -> bool:
     return True
 
 
+def _show(place: Workplace, run: Run) -> None:
+    """Tell how the run left this process; it may have been ended by a reader while this process hung."""
+    if run.status == "paused":
+        place.board.pause(run.run_id)
+    else:
+        place.board.end(run.run_id, run.status)
+    log.info("%s: %s %s", run.run_id, run.status, run.reason or "")
+
+
 def _attempt(run: Run, place: Workplace) -> Finish:
     try:
         return train(run, place)
     except Exception as error:  # the outermost loop: a run's fault ends the run, not the process
         log.exception("%s failed", run.run_id)
         reason = explain(error)
+        if isinstance(error, OSError) and error.errno in DISK_FAULTS:
+            return Finish(Ended("interrupted", reason))
         place.store.append(run.run_id, "error", message=reason)
         return Finish(Ended("failed", reason))
 
@@ -107,7 +122,7 @@ def explain(error: Exception) -> str:
         case RagweldError():
             text = str(error)
         case OSError(errno=errno.ENOSPC):
-            text = "The disk is full. Free some space and start the run again."
+            text = "The disk is full. Free some space and resume the run."
         case MemoryError() | RuntimeError() if isinstance(error, MemoryError) or "llocate" in str(error):
             text = f"Out of memory ({error}). Lower batch_size or max_length."
         case _:
@@ -116,10 +131,13 @@ def explain(error: Exception) -> str:
 
 
 def _tidy(store: RunStore) -> None:
-    """Mark runs whose trainer died, and remove what it was staging; this process owns the device, so nobody else is."""
-    store.list()
-    for leftover in (*store.root.glob("*/.staging.*"), *store.root.glob("*/.old.*")):
-        shutil.rmtree(leftover, ignore_errors=True)
+    """Queue runs whose trainer died, and remove what it staged; this process owns the device, so nobody else works."""
+    for pattern in (".staging.*", ".old.*"):
+        for leftover in (*store.root.glob(f"*/{pattern}"), *store.root.glob(f"*/checkpoints/{pattern}")):
+            shutil.rmtree(leftover, ignore_errors=True)
+    for run in store.list():
+        if run.lost and run.losses < LOSSES_RESUMED:
+            store.apply(run.run_id, ResumeRequested())
 
 
 def _stop_on_signals(place: Workplace) -> None:

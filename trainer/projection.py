@@ -122,20 +122,20 @@ class Path(Generic[T]):
 
     hold: int
     plane: Plane | None = None
-    _held: list[tuple[T, Vector]] = field(default_factory=list)
+    held: list[tuple[T, Vector]] = field(default_factory=list)
 
     def add(self, reading: T, displacement: Vector) -> list[tuple[T, Point]]:
         """What can be given out now: nothing, all that was held, or this one."""
-        self._held.append((reading, displacement))
-        return self.release() if self.plane is not None or len(self._held) >= self.hold else []
+        self.held.append((reading, displacement))
+        return self.release() if self.plane is not None or len(self.held) >= self.hold else []
 
     def release(self) -> list[tuple[T, Point]]:
         """Give out what is held, on a plane of what there is if none is frozen yet."""
-        if not self._held:
+        if not self.held:
             return []
         if self.plane is None:
-            self.plane = fit_plane([displacement for _, displacement in self._held])
+            self.plane = fit_plane([displacement for _, displacement in self.held])
         plane = self.plane
-        placed = [(reading, plane.place(displacement)) for reading, displacement in self._held]
-        self._held.clear()
+        placed = [(reading, plane.place(displacement)) for reading, displacement in self.held]
+        self.held.clear()
         return placed

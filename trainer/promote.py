@@ -28,6 +28,8 @@ def consider(
 ) -> Verdict:
     """Decide on the candidate, which lies in the store, and move the alias if it is better. The model wears no LoRA."""
     active_id = adapters.active(lesson.base.base)
+    if active_id == candidate_id and adapters.aliases().bases[lesson.base.base][-1].reason == _reason(run_id):
+        return Verdict(True, "Promoted by an earlier life of this run.")
     if not lesson.held_out.tokens:
         return Verdict(False, "Not promoted: no row was held out, so nothing was measured.")
     candidate = _measure(lesson, adapters.folder(candidate_id))
@@ -38,10 +40,14 @@ def consider(
     verdict = decide(candidate, active, base, lesson.plan.promote_epsilon)
     if verdict.promote:
         try:
-            adapters.move(lesson.base.base, candidate_id, expected=active_id, reason=f"run {run_id}")
+            adapters.move(lesson.base.base, candidate_id, expected=active_id, reason=_reason(run_id))
         except Conflict as error:
             return replace(verdict, promote=False, reason=f"Not promoted: {error}")
     return verdict
+
+
+def _reason(run_id: str) -> str:
+    return f"run {run_id}"
 
 
 def _measure(lesson: Lesson, folder: Path) -> Measurement:

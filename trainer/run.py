@@ -1,4 +1,4 @@
-"""One run from its plan to its end, read top to bottom: prepare, learn, keep, compare, promote.
+"""One run from its plan to its end, read top to bottom: prepare, go on, learn, keep, compare, promote.
 
 Raises what went wrong; `trainer.main` turns that into the run's reason. `tests/trainer/test_run.py`.
 """
@@ -14,19 +14,21 @@ from pathlib import Path
 
 from mlx_lm.tuner.utils import remove_lora_layers
 
+from catalog import files
 from catalog.adapters import AdapterStore, short
 from catalog.base import device
-from catalog.errors import RagweldError
+from catalog.errors import Conflict, RagweldError
 from catalog.ids import AdapterId
-from catalog.runs import Ended, Promotion, Run, RunStore, stamp
-from trainer import artifacts, course, lesson, promote
+from catalog.runs import Ended, Paused, Promotion, Run, RunStore, stamp
+from trainer import artifacts, checkpoints, course, lesson, promote
 from trainer.artifacts import DatasetRecord, Manifest
+from trainer.checkpoints import Checkpoint, Pace, Saver
 from trainer.course import Course
 from trainer.exporter import Board
 from trainer.gate import Verdict
 from trainer.lesson import Lesson
 from trainer.telemetry import Reporter
-from trainer.watch import Watch
+from trainer.watch import Halted, Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +43,28 @@ class Workplace:
     stop: threading.Event = field(default_factory=threading.Event)
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    pace: Pace = field(default_factory=Pace)
+    fsync: Callable[[Path], None] = files.fsync_path
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """How a run ended, and what the gate decided if it was asked."""
+    """How a run ended or was put aside, and what the gate decided if it was asked."""
 
-    ended: Ended
+    ended: Ended | Paused
     promotion: Promotion | None = None
 
 
 def train(run: Run, place: Workplace) -> Finish:
-    """Do what the plan says. The run's folder holds a whole `model/` if any step was worth keeping."""
-    watch = Watch(place.store, run.run_id, place.stop)
+    """Do what the plan says, from the newest checkpoint on if there is one.
+
+    The run's folder holds a whole `model/` if any step was worth keeping.
+    """
+    with Watch(place.store, run.run_id, place.stop) as watch:
+        return _train(run, place, watch)
+
+
+def _train(run: Run, place: Workplace, watch: Watch) -> Finish:
     prepared = lesson.prepare(run.plan, place.home)
     reporter = Reporter(
         place.store,
@@ -66,20 +77,55 @@ def train(run: Run, place: Workplace) -> Finish:
     for sentence in lesson.in_words(prepared):
         reporter.say(sentence)
 
-    done = course.run(prepared, reporter, watch.look, place.clock)
+    saver = _saver(run, place, prepared, reporter)
+    begun = _go_on(run, place, prepared, reporter)
+    saver.resumed_at(begun.steps_done)
+    done = course.run(prepared, reporter, watch.look, place.clock, saver, begun)
     adapter_id = _keep(run, place, prepared, done, reporter)
-    if done.halted is not None:
-        if done.halted.status == "diverged":
-            place.store.append(run.run_id, "error", step=done.steps_done, message=done.halted.reason)
-        return Finish(Ended(done.halted.status, done.halted.reason, done.summary(), adapter_id))
+    match done.halted:
+        case Halted(status="paused", reason=reason):
+            return Finish(Paused(reason, done.summary(), adapter_id))
+        case Halted(status=status, reason=reason):
+            if status == "diverged":
+                reporter.tell("error", step=done.steps_done, message=reason)
+            return Finish(Ended(status, reason, done.summary(), adapter_id))
 
     promotion = None
     if adapter_id is not None and run.plan.promote_if_improves:
         remove_lora_layers(prepared.learner.model)
         verdict = promote.consider(prepared, place.adapters, adapter_id, done.base, run.run_id)
         promotion = _announce(run, place, verdict, adapter_id, reporter)
-    place.store.append(run.run_id, "complete", step=done.steps_done, percent=100.0, message="The run is complete.")
+    reporter.tell("complete", step=done.steps_done, percent=100.0, message="The run is complete.")
+    reporter.flush()
     return Finish(Ended("completed", summary=done.summary(), adapter_id=adapter_id), promotion)
+
+
+def _saver(run: Run, place: Workplace, prepared: Lesson, reporter: Reporter) -> Saver:
+    def take(done: Course) -> Checkpoint:
+        return Checkpoint(_rows_sha256(prepared), prepared.learner.state(), done, reporter.telling())
+
+    folder = place.store.checkpoints_folder(run.run_id)
+    return Saver(folder, take, reporter, place.pace, place.clock, place.fsync)
+
+
+def _go_on(run: Run, place: Workplace, prepared: Lesson, reporter: Reporter) -> Course:
+    """Put the lesson where the newest whole checkpoint left it; raises Conflict when the data are others now."""
+    found, passed_over = checkpoints.newest(place.store.checkpoints_folder(run.run_id))
+    for words in passed_over:
+        reporter.warn(words)
+    if found is None:
+        if reporter.has_told:
+            reporter.go_on(None, "Begun again: there is no checkpoint.")
+        return Course()
+    if found.rows_sha256 != _rows_sha256(prepared):
+        raise Conflict("The dataset is not the one that the run began with.", hint="Start a new run.")
+    prepared.learner.restore(found.learner)
+    reporter.go_on(found.telling, f"Resumed after step {found.course.steps_done}.")
+    return found.course
+
+
+def _rows_sha256(prepared: Lesson) -> str:
+    return prepared.material.dataset.rows_sha256
 
 
 def _keep(run: Run, place: Workplace, prepared: Lesson, done: Course, reporter: Reporter) -> AdapterId | None:

@@ -1,17 +1,23 @@
 """Tells everybody how a run goes: `metrics.jsonl` line by line, /metrics snapshot by snapshot, the log in words.
 
 Everything told was measured. Points of the path are held back by `trainer.projection` until their plane is frozen, and
-then written in order; progress and /metrics do not wait. `tests/trainer/test_run.py`.
+then written in order; progress and /metrics do not wait. A run that goes on from a checkpoint tells no step twice: what
+its earlier life has stored is not stored again. Events that the disk refuses wait here, in order, for the next one.
+`tests/trainer/test_run.py`, `tests/trainer/test_resume.py`.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import Any
 
+from catalog import events
+from catalog.events import Event, EventType
 from catalog.runs import RunStore
 from trainer.exporter import Board, RunSnapshot
-from trainer.projection import Path, Point, Vector, held_points
+from trainer.projection import Path, Plane, Point, Vector, held_points
 
 log = logging.getLogger("trainer")
 
@@ -19,8 +25,17 @@ TelemetryPoint = tuple[RunSnapshot, int]
 """What was measured at a step, and the rows seen until then."""
 
 
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """Where a reporter is in its story: the latest snapshot, the plane once it is frozen, the points held for it."""
+
+    snapshot: RunSnapshot
+    plane: Plane | None
+    held: list[tuple[TelemetryPoint, Vector]]
+
+
 class Reporter:
-    """The one voice of a run."""
+    """The one voice of a run, over all of its lives."""
 
     def __init__(
         self, store: RunStore, board: Board, run_id: str, base: str, *, steps_planned: int, points_planned: int
@@ -29,13 +44,55 @@ class Reporter:
         self._board = board
         self._run_id = run_id
         self._path: Path[TelemetryPoint] = Path(held_points(points_planned))
+        stored = events.read_events(store.metrics_path(run_id))
+        self._told = {_what(event) for event in stored if event.type != "state"}
+        self._waiting: deque[Event] = deque()
         self.snapshot = RunSnapshot(run_id, base, steps_planned=steps_planned)
         board.show(self.snapshot)
+
+    @property
+    def has_told(self) -> bool:
+        """Whether the run had a life before this one."""
+        return bool(self._told)
+
+    def telling(self) -> Telling:
+        """What `go_on` needs."""
+        return Telling(self.snapshot, self._path.plane, list(self._path.held))
+
+    def go_on(self, telling: Telling | None, words: str) -> None:
+        """Take up the story of an earlier life where a checkpoint left it, or from its beginning."""
+        if telling is not None:
+            self._path.plane, self._path.held = telling.plane, list(telling.held)
+            self._show(replace(telling.snapshot, status="running"))
+        log.info("%s: %s", self._run_id, words)
+        self.tell("state", status="resumed", step=self.snapshot.step, message=words)
 
     def say(self, message: str) -> None:
         """One sentence for people."""
         log.info("%s: %s", self._run_id, message)
-        self._store.append(self._run_id, "log", step=self.snapshot.step, message=message)
+        self.tell("log", step=self.snapshot.step, message=message)
+
+    def warn(self, message: str) -> None:
+        """One sentence about what went wrong and does not end the run."""
+        log.warning("%s: %s", self._run_id, message)
+        self.tell("error", step=self.snapshot.step, message=message)
+
+    def tell(self, kind: EventType, **fields: Any) -> None:
+        """Store one event, unless an earlier life has told it; when the disk refuses it, it waits."""
+        event = self._store.event(self._run_id, kind, **fields)
+        if _what(event) in self._told:
+            return
+        self._waiting.append(event)
+        try:
+            self.flush()
+        except OSError as error:
+            log.error("%s: %d event(s) wait for the disk: %s", self._run_id, len(self._waiting), error)
+
+    def flush(self) -> None:
+        """Store what waits; raises OSError when it cannot be."""
+        while self._waiting:
+            events.append(self._store.metrics_path(self._run_id), self._waiting[0])
+            self._waiting.popleft()
 
     def observed(self, reading: RunSnapshot, rows_seen: int, displacement: Vector) -> None:
         """A telemetry point: written when it has a place, shown in /metrics at once."""
@@ -46,14 +103,14 @@ class Reporter:
             self._announce_plane(placed[-1][1])
         self._write(placed)
         percent = 100 * reading.step / reading.steps_planned
-        self._store.append(self._run_id, "progress", step=reading.step, epoch=reading.epoch, percent=percent)
+        self.tell("progress", step=reading.step, epoch=reading.epoch, percent=percent)
 
     def evaluated(
         self, step: int, epoch: float, train_loss: float | None, eval_loss: float, best: float | None
     ) -> None:
         """All held-out rows were measured after `step`."""
         losses = {"eval_loss": eval_loss} if train_loss is None else {"train_loss": train_loss, "eval_loss": eval_loss}
-        self._store.append(self._run_id, "metrics", step=step, epoch=epoch, metrics=losses)
+        self.tell("metrics", step=step, epoch=epoch, metrics=losses)
         self._show(replace(self.snapshot, eval_loss=eval_loss, best_eval_loss=best))
 
     def release(self) -> None:
@@ -72,8 +129,7 @@ class Reporter:
 
     def _write(self, placed: list[tuple[TelemetryPoint, Point]]) -> None:
         for (reading, rows_seen), point in placed:
-            self._store.append(
-                self._run_id,
+            self.tell(
                 "telemetry",
                 step=reading.step,
                 epoch=reading.epoch,
@@ -92,3 +148,8 @@ class Reporter:
                 tokens_per_s=reading.tokens_per_s,
                 sample_count=rows_seen,
             )
+
+
+def _what(event: Event) -> tuple[str, int | None, str | None]:
+    """What an event tells; two with one answer tell the same."""
+    return event.type, event.step, event.message

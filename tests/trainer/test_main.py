@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import re
 import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +22,7 @@ from catalog.base.load import load
 from catalog.base.lora import linear_shapes, read_adapter
 from catalog.errors import Conflict
 from catalog.ids import BaseId
-from catalog.runs import CancelRequested, RunStore
+from catalog.runs import CancelRequested, PauseRequested, ResumeRequested, RunStore
 from catalog.settings import Settings, TrainerSettings
 from tests.trainer.conftest import MakePlan
 from trainer.main import DEVICE_LOCK, explain, run, work
@@ -28,6 +30,7 @@ from trainer.metrics import TRAINER_METRICS
 from trainer.run import Workplace
 
 DEADLINE_S = 90.0
+KINDS = ("telemetry", "metrics", "progress")
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -114,23 +117,81 @@ def test_a_process_trains_is_scraped_and_stops_cleanly(
     assert read_adapter(store.model_folder(done.run_id), shapes).adapter_id == done.adapter_id
 
 
+def wait_for_steps(store: RunStore, run_id: str, steps: int) -> None:
+    """Until the run has told that many steps."""
+    deadline_s = time.monotonic() + DEADLINE_S
+    while sum(event.type == "progress" for event in events.read_events(store.metrics_path(run_id))) < steps:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+
+
 @pytest.mark.slow
-def test_a_killed_trainer_leaves_an_interrupted_run_and_no_half_artifact(
+def test_killed_at_random_the_next_trainer_goes_on_and_the_run_is_the_same(
+    home: Path, tmp_path: Path, start: Callable[[], Trainer], make_plan: MakePlan
+) -> None:
+    plan = make_plan(epochs=20, promote_if_improves=False)
+    store, random_steps = RunStore(home), random.Random(time.time_ns())
+    killed = store.create("default", plan).run_id
+    for least in (0, 20):
+        trainer = start()
+        wait_for_steps(store, killed, least + random_steps.randint(1, 20))
+        assert trainer.end(signal.SIGKILL) == -signal.SIGKILL
+        lost = store.get(killed)
+        assert (lost.status, lost.lost) == ("interrupted", True)
+        assert events.read_events(store.metrics_path(killed))[-1].status == "interrupted"
+        assert not store.model_folder(killed).exists()
+    last = start()
+    last.until(f"{killed}: completed")
+    whole = store.create("default", plan).run_id
+    last.until(f"{whole}: completed")
+    assert last.end(signal.SIGINT) == 0
+    assert store.get(killed).adapter_id == store.get(whole).adapter_id
+    told = [
+        [(event.step, event.loss, event.proj_x, event.metrics) for event in stored if event.type in KINDS]
+        for stored in (events.read_events(store.metrics_path(run_id)) for run_id in (killed, whole))
+    ]
+    assert told[0] == told[1]
+
+
+@pytest.mark.slow
+def test_a_trainer_that_hangs_is_seen_and_its_run_can_be_cancelled(
+    home: Path, start: Callable[[], Trainer], make_plan: MakePlan
+) -> None:
+    store = RunStore(home, stalled_after_s=4, cancel_unheard_after_s=3)
+    run_id = store.create("default", make_plan(epochs=1000)).run_id
+    trainer = start()
+    trainer.until("The path is drawn")
+    trainer.process.send_signal(signal.SIGSTOP)
+    began_s = time.monotonic()
+    while not store.get(run_id).stalled:
+        assert time.monotonic() < began_s + 10
+        time.sleep(0.05)
+    assert store.apply(run_id, CancelRequested()).status == "cancelled"
+    trainer.process.send_signal(signal.SIGCONT)
+    trainer.until(f"{run_id}: cancelled")
+    following = store.create("default", make_plan(epochs=1)).run_id
+    trainer.until(f"{following}: completed")
+    states = [event.status for event in events.read_events(store.metrics_path(run_id)) if event.type == "state"]
+    assert states == ["queued", "running", "stalled", "cancelled"]
+
+
+@pytest.mark.slow
+def test_a_pause_answers_within_seconds_and_the_next_run_starts(
     home: Path, start: Callable[[], Trainer], make_plan: MakePlan
 ) -> None:
     store = RunStore(home)
-    long, following = store.create("default", make_plan(epochs=1000)), store.create("default", make_plan(epochs=1))
-    first = start()
-    first.until("The path is drawn")
-    assert first.end(signal.SIGKILL) == -signal.SIGKILL
-    lost = store.get(long.run_id)
-    assert lost.status == "interrupted"
-    assert not store.model_folder(lost.run_id).exists()
-    assert events.read_events(store.metrics_path(lost.run_id))[-1].status == "interrupted"
-    second = start()
-    second.until(f"{following.run_id}: completed")
-    assert second.end(signal.SIGINT) == 0
-    assert store.get(following.run_id).status == "completed"
+    long, short = (store.create("default", make_plan(epochs=epochs)).run_id for epochs in (1000, 1))
+    trainer = start()
+    trainer.until("The path is drawn")
+    store.apply(long, PauseRequested())
+    asked_s = time.monotonic()
+    trainer.until(f"{long}: paused")
+    assert time.monotonic() < asked_s + 5
+    trainer.until(f"{short}: completed")
+    store.apply(long, ResumeRequested())
+    trainer.until("Resumed after step")
+    store.apply(long, CancelRequested())
+    trainer.until(f"{long}: cancelled")
 
 
 @pytest.mark.slow
@@ -179,7 +240,7 @@ def test_a_queue_that_cannot_be_read_is_tried_again(
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (OSError(28, "No space left on device"), "The disk is full. Free some space and start the run again."),
+        (OSError(28, "No space left on device"), "The disk is full. Free some space and resume the run."),
         (MemoryError("no"), "Out of memory (no). Lower batch_size or max_length."),
         (
             RuntimeError("[malloc] Unable to allocate 5 bytes."),

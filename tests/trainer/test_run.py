@@ -234,7 +234,7 @@ def test_a_run_cancelled_in_the_queue_is_not_taken(home: Home, make_plan: MakePl
 def test_a_trainer_told_to_stop_ends_its_run_as_interrupted(home: Home, make_plan: MakePlan) -> None:
     run = home.train(make_plan(), clock=after_looks(9, home.place.stop.set))
     assert run.status == "interrupted"
-    assert run.reason == "The trainer was stopped during the run; start it again."
+    assert run.reason == "The trainer was stopped during the run; resume it to go on."
 
 
 def test_a_run_whose_numbers_break_ends_diverged(home: Home, make_plan: MakePlan, tmp_path: Path) -> None:
