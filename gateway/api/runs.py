@@ -1,4 +1,5 @@
-"""`/api/agent/train`: recommend, start, list, look, follow, cancel, compare, promote; and an alias's way back."""
+"""`/api/agent/train`: recommend, start, list, look, follow, pause, resume, cancel, compare, promote; and an alias's way
+back."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from catalog.adapters import AliasMove
 from catalog.errors import Conflict, Unavailable
 from catalog.ids import BaseId
 from catalog.plan import Profile, RunRequest
-from catalog.runs import CancelRequested, Run
+from catalog.runs import CancelRequested, PauseRequested, ResumeRequested, Run, Wish
 from gateway import context, run_stream, training
 from gateway.api import reading
 from gateway.api.reading import ScopeName
@@ -108,14 +109,33 @@ async def _no_content(scope: Scope, receive: Receive, send: Send) -> None:
 @post("/api/agent/train/run/{run_id:str}/cancel", status_code=200)
 async def cancel(request: Request[Any, Any, Any], run_id: FromPath[str]) -> dict[str, Any]:
     """Ask a run to end; 409 when it has ended otherwise."""
+    run = await ask(request, run_id, CancelRequested())
+    return {"ok": True, "run_id": run_id, "status": run.status, "cancel_requested": run.cancel_requested}
+
+
+@post("/api/agent/train/run/{run_id:str}/pause", status_code=200)
+async def pause(request: Request[Any, Any, Any], run_id: FromPath[str]) -> dict[str, Any]:
+    """Ask a run to save itself and wait; 409 when it has ended."""
+    run = await ask(request, run_id, PauseRequested())
+    return {"ok": True, "run_id": run_id, "status": run.status, "pause_requested": run.pause_requested}
+
+
+@post("/api/agent/train/run/{run_id:str}/resume", status_code=200)
+async def resume(request: Request[Any, Any, Any], run_id: FromPath[str]) -> dict[str, Any]:
+    """Queue a paused or interrupted run again, to go on from its last checkpoint; 409 when it is neither."""
+    run = await ask(request, run_id, ResumeRequested())
+    return {"ok": True, "run_id": run_id, "status": run.status}
+
+
+async def ask(request: Request[Any, Any, Any], run_id: str, wish: Wish) -> Run:
+    """Put a wish to a run, after a look at how it is."""
     runs = context.of(request).runs
 
-    def ask() -> Run:
+    def look_and_ask() -> Run:
         runs.get(run_id)
-        return runs.apply(run_id, CancelRequested())
+        return runs.apply(run_id, wish)
 
-    run = await asyncio.to_thread(ask)
-    return {"ok": True, "run_id": run_id, "status": run.status, "cancel_requested": run.cancel_requested}
+    return await asyncio.to_thread(look_and_ask)
 
 
 @post("/api/agent/train/run/{run_id:str}/promote", status_code=200)
@@ -158,4 +178,17 @@ def mirror_folder(here: Context, scope: str | None) -> Any:
     return here.home / here.settings_of(scope).training.ragweld_agent_model_path
 
 
-handlers = [profile, list_runs, start, get_run, get_metrics, stream_run, cancel, promote, diff, roll_back]
+handlers = [
+    profile,
+    list_runs,
+    start,
+    get_run,
+    get_metrics,
+    stream_run,
+    pause,
+    resume,
+    cancel,
+    promote,
+    diff,
+    roll_back,
+]

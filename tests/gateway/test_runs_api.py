@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from catalog import settings as stored
 from catalog.adapters import content_id
 from catalog.ids import BaseId
-from catalog.runs import Ended, RunStore, Summary
+from catalog.runs import Ended, Paused, RunStore, Summary
 from catalog.settings import Settings
 from gateway import training
 from tests.gateway.scripted import BASE, ScriptedEngine
@@ -166,6 +166,31 @@ def test_cancel_of_a_running_run_is_asked_for(gateway: Served) -> None:
 
 def test_cancel_of_a_completed_run_is_409_and_not_worth_a_retry(gateway: Served) -> None:
     reply = gateway.call("POST", f"{RUN}/{completed(gateway.context.runs, 1.0)}/cancel")
+    assert (reply.status, reply.error["code"], reply.headers["x-should-retry"]) == (409, "run_completed", "false")
+
+
+def test_a_running_run_is_paused_and_resumed(gateway: Served) -> None:
+    runs = gateway.context.runs
+    claimed = running(runs)
+    run = f"{RUN}/{claimed.run.run_id}"
+    reply = gateway.call("POST", f"{run}/pause").json()
+    assert (reply["status"], reply["pause_requested"]) == ("running", True)
+    runs.apply(claimed.run.run_id, Paused())
+    claimed.claim.release()
+    assert gateway.call("GET", run).json()["status"] == "paused"
+    for _ in range(2):
+        assert gateway.call("POST", f"{run}/resume").json()["status"] == "queued"
+
+
+def test_an_interrupted_run_is_resumed(gateway: Served) -> None:
+    claimed = running(gateway.context.runs)
+    claimed.claim.release()  # what the kernel does when the trainer is killed
+    assert gateway.call("POST", f"{RUN}/{claimed.run.run_id}/resume").json()["status"] == "queued"
+
+
+@pytest.mark.parametrize("wish", ["pause", "resume"])
+def test_a_completed_run_neither_pauses_nor_goes_on(gateway: Served, wish: str) -> None:
+    reply = gateway.call("POST", f"{RUN}/{completed(gateway.context.runs, 1.0)}/{wish}")
     assert (reply.status, reply.error["code"], reply.headers["x-should-retry"]) == (409, "run_completed", "false")
 
 
