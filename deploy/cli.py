@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catalog.errors import InvalidRequest, RagweldError
-from deploy import desk
+from deploy import data, desk
 
 if TYPE_CHECKING:
     from catalog.settings import Loaded
@@ -124,13 +124,17 @@ def _settle(invocation: Invocation) -> None:
         from deploy import lifeline
 
         lifeline.watch(invocation.loaded.settings.gateway.shutdown_grace_s + lifeline.SPARE_S)
-    # Without PyTorch, transformers says that "models won't be available"; ours are MLX's, it only makes our tokens.
-    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    _quiet_libraries()
     try:
         invocation.home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         line = f"The home folder {invocation.home} cannot be made: {error.strerror}."
         raise InvalidRequest(line, hint="Choose another with --home.") from error
+
+
+def _quiet_libraries() -> None:
+    # Without PyTorch, transformers says that "models won't be available"; ours are MLX's, it only makes our tokens.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 
 
 def _doctor(invocation: Invocation) -> int:
@@ -147,6 +151,12 @@ def _keys(invocation: Invocation) -> int:
 def _config(invocation: Invocation) -> int:
     desk.config(invocation.words, invocation.home, invocation.loaded, _say)
     return os.EX_OK
+
+
+def _data(invocation: Invocation) -> int:
+    _quiet_libraries()
+    colour = sys.stdout.isatty() and "NO_COLOR" not in invocation.environ
+    return data.check(invocation.words, invocation.loaded, _say, colour=colour)
 
 
 def _say(line: str) -> None:
@@ -202,6 +212,13 @@ COMMANDS = {
         "what can run here, what is missing, what to type",
         "Looks at this machine and says what can run, what is missing and what to type. Changes nothing.",
         SETTING_OF_OPTION,
+    ),
+    "data": Command(
+        _data,
+        "what a dataset would be to a run",
+        "Finds every defect of a dataset, counts its tokens, and shows which would be learned. Starts nothing.",
+        {},
+        data.arguments,
     ),
     "keys": Command(
         _keys,
