@@ -18,7 +18,7 @@ from gateway import training
 
 MAX_INLINE_ROWS = 1000
 MAX_SHOWN_ROWS = 20
-BUDGET_S = 20.0
+BUDGET_S = 10.0
 """Seconds in which tokens are counted; a client waits about so long."""
 
 

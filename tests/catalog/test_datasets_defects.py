@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from catalog import datasets
 from catalog.datasets import defects, lines
@@ -320,3 +322,35 @@ def test_what_means_the_same_is_equal(tmp_path: Path) -> None:
         write(tmp_path, GOOD, chat({**USER, "content": parts}, {**ANSWER, "weight": 1, "refusal": None}, id="x"))
     ).rows
     assert plain.canonical() == same.canonical()
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["role", "content", "type", "function", "name", "id"]), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+def places(value: Any) -> list[tuple[Any, Any]]:
+    """Every container inside with each of its keys."""
+    keys = list(value) if isinstance(value, dict) else list(range(len(value))) if isinstance(value, list) else []
+    return [(value, key) for key in keys] + [place for key in keys for place in places(value[key])]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_whatever_stands_in_place_of_a_value_is_a_row_or_a_defect(data: st.DataObject) -> None:
+    rows = [row for rows in CLEAN.values() for row in rows]
+    row = json.loads(json.dumps(data.draw(st.sampled_from(rows))))
+    container, key = data.draw(st.sampled_from(places(row)))
+    container[key] = data.draw(VALUES)
+    reader = datasets.Reader()
+    read = list(reader.values([row]))
+    assert bool(read) != bool(reader.defects.total)
+    for conversation in read:
+        assert conversation.canonical()
+        assert all(isinstance(message.get("content", ""), str) for message in conversation.messages)

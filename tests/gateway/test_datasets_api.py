@@ -45,6 +45,12 @@ def test_without_either_it_is_the_dataset_a_run_would_take(gateway: Served) -> N
     assert (found["ok"], found["file"], found["shown"]) == (True, "harbour.jsonl", [])
 
 
+def test_a_run_is_told_what_becomes_of_long_rows(gateway: Served) -> None:
+    started = gateway.call("POST", "/api/agent/train/start", {"base": BASE, "overlong": "cut_oldest"}).json()
+    run = gateway.call("GET", f"/api/agent/train/run/{started['run_id']}").json()
+    assert run["plan"]["overlong"] == "cut_oldest"
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
