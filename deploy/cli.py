@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catalog.errors import InvalidRequest, RagweldError
-from deploy import data, desk
+from deploy import bench, data, desk
 
 if TYPE_CHECKING:
     from catalog.settings import Loaded
@@ -159,6 +159,14 @@ def _data(invocation: Invocation) -> int:
     return data.check(invocation.words, invocation.loaded, _say, colour=colour)
 
 
+def _bench(invocation: Invocation) -> int:
+    from deploy import launch
+
+    url = launch.house_of(invocation.loaded, invocation.home).gateway.url
+    bench.run(invocation.words, url, invocation.environ.get(bench.KEY_VARIABLE, ""), _say)
+    return os.EX_OK
+
+
 def _say(line: str) -> None:
     # Whoever read our lines may go; serving goes on.
     with contextlib.suppress(BrokenPipeError):
@@ -233,5 +241,12 @@ COMMANDS = {
         "Shows every setting with where its value came from, and stores changes in the home folder.",
         {},
         desk.config_arguments,
+    ),
+    "bench": Command(
+        _bench,
+        "the same prompts to several models, as a table",
+        "Asks a running gateway, prints times, pace, cost and answers, and leaves the benchmark stored there.",
+        {},
+        bench.arguments,
     ),
 }

@@ -13,13 +13,13 @@ from litestar.datastructures import State
 from litestar.types import ASGIApp
 
 from gateway import errors
-from gateway.api import adapters, admin, chat, config, datasets, health, keys, models, runs
+from gateway.api import adapters, admin, benchmark, chat, config, datasets, engine, health, keys, models, runs
 from gateway.border import Border
 from gateway.context import Context
 
 log = logging.getLogger(__name__)
 
-ROOMS = (chat, models, runs, datasets, adapters, config, keys, admin, health)
+ROOMS = (chat, models, runs, datasets, adapters, engine, config, benchmark, keys, admin, health)
 
 
 def create_app(context: Context) -> Litestar:
