@@ -21,6 +21,7 @@ from catalog.adapters import AdapterStore
 from catalog.errors import Conflict, InvalidDataset, RagweldError
 from catalog.runs import LOSSES_RESUMED, RUNS_FOLDER, Decided, Ended, ResumeRequested, Run, RunStore
 from catalog.settings import Settings, overlay
+from trainer.checkpoints import Pace
 from trainer.exporter import serve
 from trainer.run import Finish, Workplace, train
 
@@ -45,6 +46,7 @@ def run(settings: Settings, home: Path) -> int:
         mirror=lambda scope: home / overlay(settings, home, scope).training.ragweld_agent_model_path,
         store=RunStore(home),
         adapters=AdapterStore(home),
+        pace=Pace(settings.trainer.checkpoint_interval_steps, settings.trainer.checkpoint_interval_s),
     )
     try:
         server = serve(place.board, settings.trainer.metrics_host, settings.trainer.metrics_port)

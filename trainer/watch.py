@@ -31,14 +31,22 @@ class Halted(Exception):
 class Watch:
     """Whether the run is to end or pause (`run.json` says so) or its trainer is asked to stop. Beats inside `with`."""
 
-    def __init__(self, store: RunStore, run_id: str, stop: threading.Event, beat_every_s: float = BEAT_EVERY_S) -> None:
+    def __init__(
+        self,
+        store: RunStore,
+        run_id: str,
+        stop: threading.Event,
+        beat_every_s: float = BEAT_EVERY_S,
+        unseen_beats: int = UNSEEN_BEATS,
+    ) -> None:
         self._store = store
         self._run_id = run_id
         self._stop = stop
         self._path = store.folder(run_id) / "run.json"
         self._seen: tuple[int, int] | None = None
         self._beat_every_s = beat_every_s
-        self._beats_unseen = 0
+        self._most_unseen = unseen_beats
+        self._beats_since_look = 0
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -54,7 +62,7 @@ class Watch:
 
     def look(self) -> None:
         """Return if the run may go on; raises Halted."""
-        self._beats_unseen = 0
+        self._beats_since_look = 0
         if self._stop.is_set():
             raise Halted("interrupted", "The trainer was stopped during the run; resume it to go on.")
         stat = self._path.stat()
@@ -63,6 +71,8 @@ class Watch:
             return
         self._seen = stamp
         run = self._store.read(self._run_id)
+        if run.status != "running":
+            raise Halted(run.status, run.reason or "Ended by somebody else.")
         if run.cancel_requested:
             raise Halted("cancelled", "Cancelled on request.")
         if run.pause_requested:
@@ -70,7 +80,7 @@ class Watch:
 
     def _beat(self) -> None:
         while not self._is_over.wait(self._beat_every_s):
-            self._beats_unseen += 1
-            if self._beats_unseen <= UNSEEN_BEATS:
+            self._beats_since_look += 1
+            if self._beats_since_look <= self._most_unseen:
                 with contextlib.suppress(OSError):  # a beat that cannot be written is a beat that is missed
                     self._store.beat(self._run_id)
