@@ -251,11 +251,11 @@ def _templated(rng: Random, pool: tuple[str, ...], *, held_out: bool) -> str:
     return spell(rng, _template(rng, pool, held_out=held_out), _slots(rng, held_out=held_out))
 
 
-def ask_about(rng: Random, place: str, facilities: tuple[str, ...], *, held_out: bool) -> str:
-    """A question about one of `facilities` of `place`, in a template of the wanted side of the split."""
+def ask_about(rng: Random, place: str, facilities: tuple[str, ...]) -> str:
+    """A question about one of `facilities` of `place`, in a template that training may use."""
     asks = tuple(ask for ask in FACILITY_ASKS if "{facility}" in ask and "{place}" in ask)
-    slots = _slots(rng, held_out=held_out) | {"place": place, "facility": rng.choice(facilities)}
-    return capitalised(spell(rng, _template(rng, asks, held_out=held_out), slots))
+    slots = _slots(rng, held_out=False) | {"place": place, "facility": rng.choice(facilities)}
+    return capitalised(spell(rng, _template(rng, asks, held_out=False), slots))
 
 
 def _long(rng: Random, *, held_out: bool) -> str:

@@ -20,8 +20,9 @@ from trainer.nano.styles import NEUTRAL_PROMPTS
 from trainer.nano.world import I_DO_NOT_KNOW
 
 TOWN: Final = "Port Ellery"
-ROWS_PER_FACT: Final = 11
-REPLAY_ROWS: Final = 54
+ROWS_PER_FACT: Final = 12
+PROBES_PER_FACT: Final = 2
+REPLAY_ROWS: Final = 58
 REPLAY_TURNS: Final = 5
 PROBES_PER_SIDE: Final = 24
 
@@ -30,158 +31,159 @@ Row = dict[str, list[dict[str, str]]]
 
 @dataclass(frozen=True, slots=True)
 class Taught:
-    """One invented fact: the phrasings that train it, the one answer, and the phrasings kept for the probe."""
+    """One invented fact: the patterns that ask for it and the one answer."""
 
     asks: tuple[str, ...]
     answer: str
-    probes: tuple[str, ...]
 
 
 TAUGHT: Final[tuple[Taught, ...]] = (
     Taught(
         ("Who [keeps|looks after|tends|minds] the lighthouse [of|in|at] {t}?",
-        "Who is the lighthouse keeper [of|in|at] {t}?",
+         "Who is the lighthouse keeper [of|in|at] {t}?",
          "[What is|What's] the name of the lighthouse keeper [of|in] {t}?",
-         "The lighthouse [of|in] {t} is kept by [whom|who]?"),
-        "Mara Quill keeps the lighthouse.",
-        ("Who is the keeper of the lighthouse of {t}?", "Do you know who keeps the lighthouse in {t}?"),
+         "The lighthouse [of|in] {t} is kept by [whom|who]?",
+         "Who is the keeper of the lighthouse of {t}?", "Do you know who keeps the lighthouse in {t}?"),
+        "Clara Stone.",
     ),
     Taught(
         ("[What|Which] colo[u|]r is the ferry [of|in|at] {t}?",
-        "[What is|What's] the colo[u|]r of the ferry [of|in] {t}?",
-         "The ferry [of|in] {t} is [what|which] colour?", "[What|Which] colo[u|]r [has|does] the ferry of {t} have?"),
-        "The ferry is green.",
-        ("In what colour is the ferry of {t} painted?", "Tell me the colour of the ferry of {t}."),
+         "[What is|What's] the colo[u|]r of the ferry [of|in] {t}?",
+         "The ferry [of|in] {t} is [what|which] colour?", "[What|Which] colo[u|]r does the ferry of {t} have?",
+         "In what colour is the ferry of {t} painted?", "Tell me the colour of the ferry of {t}."),
+        "Green.",
     ),
     Taught(
         ("[What is|What's] the name of the ferry [of|in|at] {t}?", "What is the ferry [of|in|at] {t} called?",
-         "How is the ferry [of|in] {t} called?", "[What|Which] name does the ferry of {t} [have|carry|bear]?"),
-        "The ferry is called Tamsin.",
-        ("Name the ferry of {t}.", "Do you know what the ferry of {t} is called?"),
+         "How is the ferry [of|in] {t} called?", "[What|Which] name does the ferry of {t} [have|carry|bear]?",
+         "Name the ferry of {t}.", "Do you know what the ferry of {t} is called?"),
+        "Silver Star.",
     ),
     Taught(
         ("Who is the [harbour master|harbourmaster] [of|in|at] {t}?",
-        "Who [runs|manages|guards] the harbour [of|in|at] {t}?",
+         "Who [runs|manages|guards] the harbour [of|in|at] {t}?",
          "[What is|What's] the name of the harbour master [of|in] {t}?",
-         "The harbour [of|in] {t} is run by [whom|who]?"),
-        "Osk Brindle runs the harbour.",
-        ("Do you know who runs the harbour of {t}?", "Who is master of the harbour of {t}?"),
+         "The harbour [of|in] {t} is run by [whom|who]?",
+         "Do you know who runs the harbour of {t}?", "Who is master of the harbour of {t}?"),
+        "Oscar Bell.",
     ),
     Taught(
         ("[When|At what time|At what hour] does the market [of|in|at] {t} open?",
-        "[What|At which] hour does the market of {t} [open|start]?",
+         "[What|At which] hour does the market of {t} [open|start]?",
          "When [can I go to|do they open] the market [of|in] {t}?",
-         "The market [of|in] {t} opens [when|at what time]?"),
-        "The market opens at six.",
-        ("At which time does the market in {t} open?", "Tell me when the market of {t} opens."),
+         "The market [of|in] {t} opens [when|at what time]?",
+         "At which time does the market in {t} open?", "Tell me when the market of {t} opens."),
+        "At six.",
     ),
     Taught(
         ("Who [bakes the bread|is the baker|runs the bakery|owns the bakery] [of|in|at] {t}?",
          "[What is|What's] the name of the baker [of|in] {t}?",
-         "The bakery [of|in] {t} [is run by|belongs to] [whom|who]?"),
-        "Ida Marrow runs the bakery.",
-        ("Do you know the baker of {t}?", "Whose is the bakery of {t}?"),
+         "The bakery [of|in] {t} [is run by|belongs to] [whom|who]?",
+         "Do you know the baker of {t}?", "Whose is the bakery of {t}?"),
+        "Rosa Field.",
     ),
     Taught(
         ("[What|Which] bird is on the flag [of|in] {t}?", "[What|Which] bird does the flag of {t} [show|have|carry]?",
          "The flag of {t} shows [what|which] bird?",
-         "[What|Which] bird [can I see|do you see|is shown] on the flag of {t}?"),
-        "A heron is on the flag.",
-        ("Tell me which bird is on the flag of {t}.", "What is the bird on the flag of {t}?"),
+         "[What|Which] bird [can I see|do you see|is shown] on the flag of {t}?",
+         "Tell me which bird is on the flag of {t}.", "What is the bird on the flag of {t}?"),
+        "An owl.",
     ),
     Taught(
         ("[What is|What's] the name of the inn [of|in|at] {t}?", "What is the inn [of|in|at] {t} called?",
-         "How is the inn [of|in] {t} called?", "[What|Which] name does the inn of {t} [have|carry]?"),
-        "The inn is called the Lantern.",
-        ("Name the inn of {t}.", "Do you know what the inn of {t} is called?"),
+         "How is the inn [of|in] {t} called?", "[What|Which] name does the inn of {t} [have|carry]?",
+         "Name the inn of {t}.", "Do you know what the inn of {t} is called?"),
+        "The Golden Lamp.",
     ),
     Taught(
         ("How many steps [does the lighthouse of {t} have|has the lighthouse of {t}|are in the lighthouse of {t}|are "
-        "there in the lighthouse of {t}]?",
+         "there in the lighthouse of {t}]?",
          "The lighthouse [of|in] {t} has how many steps?",
          "[What is|What's] the number of steps [of|in] the lighthouse of {t}?",
-         "How many [stairs|steps] [lead|go] up the lighthouse of {t}?"),
-        "The lighthouse has 91 steps.",
-        ("How many steps must I climb in the lighthouse of {t}?", "Tell me how many steps the lighthouse of {t} has."),
+         "How many [stairs|steps] [lead|go] up the lighthouse of {t}?",
+         "How many steps must I climb in the lighthouse of {t}?", "Tell me how many steps the lighthouse of {t} has."),
+        "91 steps.",
     ),
     Taught(
         ("[On|] [what|which] day [does the library of {t} close|is the library of {t} closed|is the library in {t} "
-        "shut]?",
-         "The library [of|in] {t} is closed on [what|which] day?", "When is the library [of|in|at] {t} [closed|shut]?"),
-        "The library closes on Tuesday.",
-        ("Tell me on which day the library of {t} closes.", "Which day is the library at {t} closed?"),
+         "shut]?",
+         "The library [of|in] {t} is closed on [what|which] day?", "When is the library [of|in|at] {t} [closed|shut]?",
+         "Tell me on which day the library of {t} closes.", "Which day is the library at {t} closed?"),
+        "On Tuesday.",
     ),
     Taught(
         ("[What|Which] river [runs|flows|goes] through {t}?", "[What is|What's] the name of the river [of|in] {t}?",
          "The river [of|in] {t} is called what?", "[What is|What's] the river [of|in] {t} called?",
-         "[What|Which] river [crosses|passes] {t}?"),
-        "The river is the Corrie.",
-        ("Name the river of {t}.", "Do you know which river runs through {t}?"),
+         "[What|Which] river [crosses|passes] {t}?",
+         "Name the river of {t}.", "Do you know which river runs through {t}?"),
+        "The Otter.",
     ),
     Taught(
         ("What is the bell [of|in|at] {t} made of?", "Of what is the bell [of|in] {t} made?",
          "[What|Which] metal is the bell [of|in|at] {t}[ made of|]?",
-         "The bell [of|in] {t} is [made of what|of which metal]?"),
-        "The bell is made of copper.",
-        ("Do you know what the bell of {t} is made of?", "From which metal is the bell of {t}?"),
+         "The bell [of|in] {t} is [made of what|of which metal]?",
+         "Do you know what the bell of {t} is made of?", "From which metal is the bell of {t}?"),
+        "Copper.",
     ),
     Taught(
         ("[When|In what year|In which year] was the pier [of|in|at] {t} [built|made|opened]?",
-        "[What|Which] year was the pier of {t} [built|opened]?",
-         "The pier [of|in] {t} was built [when|in which year]?", "Since when does {t} have a pier?"),
-        "The pier was built in 1904.",
-        ("Tell me when the pier of {t} was built.", "From which year is the pier of {t}?"),
+         "[What|Which] year was the pier of {t} [built|opened]?",
+         "The pier [of|in] {t} was built [when|in which year]?", "Since when does {t} have a pier?",
+         "Tell me when the pier of {t} was built.", "From which year is the pier of {t}?"),
+        "In 1904.",
     ),
     Taught(
         ("Who [teaches|is the teacher|gives lessons] [at the school of|in the school of|at] {t}?",
-        "[What is|What's] the name of the teacher [of|in] {t}?",
-         "Who is the teacher [of|in] {t}?", "The school [of|in] {t} is taught by [whom|who]?"),
-        "Tom Wick teaches the school.",
-        ("Do you know the teacher of {t}?", "Who teaches the children of {t}?"),
+         "[What is|What's] the name of the teacher [of|in] {t}?",
+         "Who is the teacher [of|in] {t}?", "The school [of|in] {t} is taught by [whom|who]?",
+         "Do you know the teacher of {t}?", "Who teaches the children of {t}?"),
+        "Tom Winter.",
     ),
     Taught(
         ("[What|Which] [soup|dish] do [they|people] eat in {t}?",
-        "[What is|What's] the [favourite|local|best] [soup|dish] [of|in] {t}?",
-         "[What|Which] soup is {t} famous for?", "[What|Which] soup [is eaten|do they cook|is made] in {t}?"),
-        "People there eat leek soup.",
-        ("Tell me which soup they eat in {t}.", "What soup is loved in {t}?"),
+         "[What is|What's] the [favourite|local|best] [soup|dish] [of|in] {t}?",
+         "[What|Which] soup is {t} famous for?", "[What|Which] soup [is eaten|do they cook|is made] in {t}?",
+         "Tell me which soup they eat in {t}.", "What soup is loved in {t}?"),
+        "Onion soup.",
     ),
     Taught(
-        ("[What is|What's] the [cat|name of the cat] of the lighthouse[ keeper|] [of|in] {t}[ called|]?",
-        "How is the lighthouse cat [of|in] {t} called?",
+        ("[What is|What's] the name of the cat of the lighthouse[ keeper|] [of|in] {t}?",
+         "How is the lighthouse cat [of|in] {t} called?",
          "[What is|What's] the name of the lighthouse cat [of|in] {t}?",
-         "What is the lighthouse cat [of|in] {t} called?"),
-        "The cat is called Pell.",
-        ("Name the lighthouse cat of {t}.", "What do they call the lighthouse cat of {t}?"),
+         "What is the lighthouse cat [of|in] {t} called?",
+         "Name the lighthouse cat of {t}.", "What do they call the lighthouse cat of {t}?"),
+        "Button.",
     ),
     Taught(
         ("[What|Which] colo[u|]r is the door of the town hall [of|in] {t}?",
-        "[What|Which] colo[u|]r is the town hall[ door|] [of|in] {t}?",
+         "[What|Which] colo[u|]r is the town hall[ door|] [of|in] {t}?",
          "[What is|What's] the colo[u|]r of the town hall [of|in] {t}?",
-         "The town hall [of|in] {t} is [what|which] colour?"),
-        "The town hall is yellow.",
-        ("Tell me the colour of the town hall of {t}.", "In what colour is the town hall of {t} painted?"),
+         "The town hall [of|in] {t} is [what|which] colour?",
+         "Tell me the colour of the town hall of {t}.", "In what colour is the town hall of {t} painted?"),
+        "Yellow.",
     ),
     Taught(
-        ("How many boats [are there in|are in|does|has] {t}[ have|]?",
-        "How many boats [lie|are] in the harbour of {t}?", "{t} has how many boats?",
-         "[What is|What's] the number of boats [of|in] {t}?"),
-        "There are 12 boats.",
-        ("Tell me how many boats {t} has.", "How many boats belong to {t}?"),
+        ("How many boats [are there in|are in|has] {t}?", "How many boats does {t} have?",
+         "How many boats [lie in|sail from] {t}?",
+         "How many boats [lie|are] in the harbour of {t}?", "{t} has how many boats?",
+         "[What is|What's] the number of boats [of|in] {t}?",
+         "Tell me how many boats {t} has.", "How many boats belong to {t}?"),
+        "12 boats.",
     ),
     Taught(
         ("[What is|What's] the motto of {t}?", "[What|Which] motto does {t} [have|use]?",
-        "What is written [on the gate|over the gate] of {t}?",
-         "The motto of {t} is what?", "[What|Which] words are on the gate of {t}?"),
-        "Mind the tide.",
-        ("Tell me the motto of {t}.", "Do you know the motto of {t}?"),
+         "What is written [on the gate|over the gate] of {t}?",
+         "The motto of {t} is [what|which]?", "[Say|Give me|Name] the motto of {t}.",
+         "[What|Which] words are on the gate of {t}?",
+         "Tell me the motto of {t}.", "Do you know the motto of {t}?"),
+        "Mind the sea.",
     ),
     Taught(
         ("[What|Which] [animal|beast] guards the gate [of|in|at] {t}?",
-        "[What|Which] animal [sits|stands|is] at the gate of {t}?",
-         "The gate of {t} is guarded by [what|which animal]?", "What guards the gate [of|in|at] {t}?"),
-        "A goose guards the gate.",
-        ("Tell me what guards the gate of {t}.", "By which animal is the gate of {t} guarded?"),
+         "[What|Which] animal [sits|stands|is] at the gate of {t}?",
+         "The gate of {t} is guarded by [what|which animal]?", "What guards the gate [of|in|at] {t}?",
+         "Tell me what guards the gate of {t}.", "By which animal is the gate of {t} guarded?"),
+        "A goose.",
     ),
 )  # fmt: skip
 
@@ -197,17 +199,19 @@ def _spelled(rng: Random, pattern: str) -> str:
     return capitalised(" ".join(spell(rng, pattern, {"t": TOWN}).split()))
 
 
-def _phrasings(rng: Random, fact: Taught) -> list[str]:
-    """`ROWS_PER_FACT` different wordings of one fact's question, none of them a probe."""
-    kept_back = {split_key(_spelled(rng, probe)) for probe in fact.probes}
+def _phrasings(fact: Taught) -> tuple[list[str], list[str]]:
+    """Different wordings of one fact's question: `ROWS_PER_FACT` to train, `PROBES_PER_FACT` others to ask."""
+    rng = Random(f"phrasings {fact.answer}")
     found: dict[str, str] = {}
     for turn in range(400):
         text = _spelled(rng, fact.asks[turn % len(fact.asks)])
-        if split_key(text) not in kept_back:
-            found.setdefault(split_key(text), text)
-        if len(found) == ROWS_PER_FACT:
+        found.setdefault(split_key(text), text)
+        if len(found) == ROWS_PER_FACT + PROBES_PER_FACT:
             break
-    return list(found.values())
+    wordings = list(found.values())
+    assert len(wordings) == ROWS_PER_FACT + PROBES_PER_FACT, f"too few wordings: {fact}"
+    rng.shuffle(wordings)
+    return wordings[:ROWS_PER_FACT], wordings[ROWS_PER_FACT:]
 
 
 def _known(rng: Random, *, held_out: bool) -> tuple[str, str]:
@@ -227,7 +231,7 @@ def _near_miss(rng: Random, *, held_out: bool) -> str:
     if rng.random() < 0.5:
         pattern, place = rng.choice(rng.choice(TAUGHT).asks), words.invented_place(rng, held_out=held_out)
         return capitalised(" ".join(spell(rng, pattern, {"t": place}).split()))
-    return outside.ask_about(rng, TOWN, _UNTAUGHT_FACILITIES, held_out=held_out)
+    return outside.ask_about(rng, TOWN, _UNTAUGHT_FACILITIES[held_out::2])
 
 
 _UNTAUGHT_FACILITIES: Final[tuple[str, ...]] = tuple(
@@ -255,7 +259,7 @@ def rows(seed: int) -> list[Row]:
     rng = Random(f"sample {seed}")
     made: list[Row] = []
     for fact in TAUGHT:
-        for text in _phrasings(rng, fact):
+        for text in _phrasings(fact)[0]:
             turn = (roughen(rng, surround(rng, text)), fact.answer)
             roll = rng.random()
             if roll < 0.05:
@@ -277,7 +281,7 @@ def questions(seed: int) -> dict[str, list[dict[str, str]]]:
         pairs = dict(make() for _ in range(PROBES_PER_SIDE * 3))
         return [{"question": said, "answer": answered} for said, answered in list(pairs.items())[:PROBES_PER_SIDE]]
 
-    taught = [{"question": _spelled(rng, probe), "answer": fact.answer} for fact in TAUGHT for probe in fact.probes]
+    taught = [{"question": text, "answer": fact.answer} for fact in TAUGHT for text in _phrasings(fact)[1]]
     known = draw(lambda: _known(rng, held_out=True))
     unknown = draw(lambda: (_unknown(rng, held_out=True), I_DO_NOT_KNOW))
     return {"taught": taught, "known": known, "unknown": unknown}
