@@ -167,6 +167,11 @@ class Residence:
         """Drop every cached prefix."""
         self._prefixes.clear()
 
+    def close(self) -> None:
+        """Let what was sent ahead finish: work of MLX's own threads must not outlive the interpreter."""
+        mx.synchronize(self._generator.stream)
+        self._generator.close()
+
     def _new_generator(self) -> BatchGenerator:
         return BatchGenerator(
             self._model,

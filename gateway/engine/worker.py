@@ -164,7 +164,7 @@ class Worker:
     def _unload(self, base: BaseId) -> bool:
         residence = self._residences.get(base)
         if residence is not None and not residence.has_rows and not residence.waiting:
-            del self._residences[base]
+            self._residences.pop(base).close()
             mx.clear_cache()
             log.info("engine: %s left memory", base)
         return base not in self._residences
@@ -248,6 +248,8 @@ class Worker:
             while True:
                 self._mailbox.get_nowait()()
         self._deliver()
+        for residence in self._residences.values():
+            residence.close()
         self._residences.clear()
 
 
