@@ -13,13 +13,26 @@ from litestar.datastructures import State
 from litestar.types import ASGIApp
 
 from gateway import errors
-from gateway.api import adapters, admin, benchmark, chat, config, datasets, engine, health, keys, models, runs
+from gateway.api import (
+    adapters,
+    admin,
+    benchmark,
+    chat,
+    config,
+    datasets,
+    engine,
+    health,
+    keys,
+    knowledge,
+    models,
+    runs,
+)
 from gateway.border import Border
 from gateway.context import Context
 
 log = logging.getLogger(__name__)
 
-ROOMS = (chat, models, runs, datasets, adapters, engine, config, benchmark, keys, admin, health)
+ROOMS = (chat, models, runs, datasets, adapters, engine, config, benchmark, knowledge, keys, admin, health)
 
 
 def create_app(context: Context) -> Litestar:

@@ -18,6 +18,7 @@ from catalog.errors import UpstreamFailed
 from gateway import chat, routing
 from gateway.context import Context
 from gateway.guard import Visit
+from gateway.routing import Choice
 from gateway.wire import request as wire
 
 _DATA = b"data: "
@@ -50,9 +51,14 @@ class Heard:
 
 async def ask(context: Context, body: Mapping[str, Any], visit: Visit, *, strict: bool = False) -> Heard:
     """The answer to an OpenAI chat body; raises RagweldError, also where the answer breaks off."""
+    choice = routing.choose(str(body.get("model", "")), context.facts(strict=strict))
+    return await ask_among(context, body, choice, visit)
+
+
+async def ask_among(context: Context, body: Mapping[str, Any], choice: Choice, visit: Visit) -> Heard:
+    """The answer by the first candidate that can."""
     streaming = {**body, "stream": True, "stream_options": {"include_usage": True}}
     parsed = wire.parse(msgspec.json.encode(streaming))
-    choice = routing.choose(parsed.request.model, context.facts(strict=strict))
     ear = _Ear(context.clock)
     scope: Any = {"type": "http", "auth": visit}
     await chat.answer(context, parsed, choice)(_as_scope(scope), _never, ear.send)

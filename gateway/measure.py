@@ -63,6 +63,10 @@ class Measures:
         else:
             self._counter("ragweld_cost_usd_total").labels(provider, model).inc(usd)
 
+    def extraction(self, provider: str, *, is_readable: bool) -> None:
+        outcome = "read" if is_readable else "empty"
+        self._counter("ragweld_extractions_total").labels(provider, outcome).inc()
+
     def unreadable_calls(self, count: int) -> None:
         self._counter("ragweld_unreadable_tool_calls_total").inc(count)
 

@@ -87,6 +87,12 @@ GATEWAY_METRICS: tuple[MetricSpec, ...] = (
         "Answers without a cost, because their usage or their price is unknown.",
         ("provider", "model"),
     ),
+    MetricSpec(
+        "ragweld_extractions_total",
+        "counter",
+        "Extractions of knowledge, by whether the answer could be read.",
+        ("provider", "outcome"),
+    ),
     MetricSpec("ragweld_unreadable_tool_calls_total", "counter", "Tool blocks given back as text, not being a call."),
     MetricSpec("ragweld_build_info", "gauge", "1; version, device and base as labels.", ("version", "device", "base")),
 )

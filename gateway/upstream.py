@@ -11,7 +11,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
@@ -41,6 +41,9 @@ _REQUEST_FAULTS = frozenset({400, 404, 413, 415, 422})
 """The request itself is at fault; another upstream would say the same."""
 
 
+SomeAnswer = TypeVar("SomeAnswer", bound="UpstreamAnswer")
+
+
 class Upstreams:
     """The client to every upstream. `providers` says whom to leave in peace, and is told how each request went."""
 
@@ -65,12 +68,16 @@ class Upstreams:
 
     async def ask(self, route: UpstreamRoute, chat: ParsedChat) -> UpstreamAnswer:
         """An answer whose first content is here; raises what the tree of errors has for upstreams."""
+        return await self.open(UpstreamAnswer, route, body_for(route, chat), streams=bool(chat.request.stream))
+
+    async def open(self, kind: type[SomeAnswer], route: UpstreamRoute, body: bytes, *, streams: bool) -> SomeAnswer:
+        """The same for a body that is ready, and for other routes of an upstream than chat."""
         upstream = route.upstream
         label = route.model if route.model in routing.models_of(upstream, {}) else OTHER_MODEL
         turn = self._providers.turn(upstream.name)
-        answer = UpstreamAnswer(upstream, Speaker(upstream.name, label), bool(chat.request.stream), self._clock, turn)
+        answer = kind(upstream, Speaker(upstream.name, label), streams, self._clock, turn)
         try:
-            await answer.open(self._http(), self.headers(upstream), body_for(route, chat))
+            await answer.open(self._http(), self.headers(upstream), body)
         except BaseException:
             await answer.aclose()
             raise
@@ -123,6 +130,8 @@ class _ModelList(Struct, frozen=True):
 class UpstreamAnswer:
     """One upstream's answer. Before `open` returns it may still be given up without anybody noticing."""
 
+    path = "/chat/completions"
+
     def __init__(
         self,
         upstream: Upstream,
@@ -150,7 +159,7 @@ class UpstreamAnswer:
         timeout = aiohttp.ClientTimeout(total=upstream.total_timeout_s, sock_connect=upstream.connect_timeout_s)
         async with self._faults("first_byte_timeout", upstream.first_byte_timeout_s):
             self._response = await http.post(
-                f"{upstream.base_url}/chat/completions",
+                upstream.base_url + self.path,
                 data=body,
                 headers={"content-type": "application/json", **headers},
                 timeout=timeout,
@@ -255,17 +264,21 @@ class UpstreamAnswer:
             if size > MAX_ANSWER_BYTES:
                 raise self._failure("garbage", f"sends more than {MAX_ANSWER_BYTES} bytes")
         body = b"".join(pieces)
+        self._judge(body)
+        self.count.first_piece_at = self.count.last_piece_at = self._clock()
+        return body
+
+    def _judge(self, body: bytes) -> None:
+        """Count what a whole answer took; raises UpstreamFailed when it is none."""
         try:
             answer = msgspec.json.decode(body, type=_WholeAnswer)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise self._failure("garbage", "sends something that is no answer") from error
         if answer.error is not None or not answer.choices:
             raise self._failure("error_body", "answers 200 with an error")
-        self.count.first_piece_at = self.count.last_piece_at = self._clock()
         if answer.usage is not None:
             self.count.prompt_tokens = answer.usage.prompt_tokens
             self.count.answer_tokens = answer.usage.completion_tokens
-        return body
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> RagweldError:
         """What a status other than 200 means. An upstream's text is shown only where it is about the request."""

@@ -12,6 +12,7 @@ UNUSED: Mapping[str, str] = {
     "ragweld_http_requests_total": "counts every route, scrapes too; Learning shows model requests",
     "ragweld_engine_steps_total": "the batch generator's steps say nothing that tokens per second does not",
     "ragweld_engine_cancelled_total": "a client that left says nothing of learning; for the Gateway dashboard",
+    "ragweld_extractions_total": "how well a model fills a schema is for the Gateway dashboard",
     "ragweld_unreadable_tool_calls_total": "how well a model calls tools is for the Gateway dashboard",
     "ragweld_upstream_retries_total": "asking again is the router's matter; for the Gateway dashboard",
     "ragweld_provider_up": "an upstream's health is for the Gateway dashboard",

@@ -175,3 +175,10 @@ def test_a_base_is_unloaded_and_loaded_by_curl_and_answers_the_same(gateway: Ser
     assert gateway.call("POST", "/api/engine/load").status == 200
     assert [base["loaded"] for base in gateway.call("GET", "/api/engine").json()["bases"] if base["default"]] == [True]
     assert text(gateway, **fields) == before
+
+
+def test_an_extraction_of_the_real_engine_fits_its_schema_or_is_empty(gateway: Served) -> None:
+    reply = gateway.call("POST", "/api/kg/extract", {"text": "A lighthouse.", "max_tokens": 64})
+    assert reply.status == 200, reply.body
+    assert reply.json().keys() == {"concepts", "relations"}
+    assert reply.headers["x-ragweld-provider"] == "ragweld"
