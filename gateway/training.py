@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from catalog import datasets
 from catalog.adapters import MANIFEST_FILE, AdapterStore, AliasMove
 from catalog.base import locate
-from catalog.errors import Conflict, InvalidDataset
+from catalog.errors import Conflict
 from catalog.ids import AdapterId, BaseId
 from catalog.plan import Profile, RunRequest, resolve
 from catalog.runs import Decided, Promotion, Run, RunStore, Summary, stamp
@@ -54,16 +54,12 @@ def recommend(path: Path, base: str | None, settings: Settings) -> Profile:
     """Recommended settings for a dataset, a base and this machine; raises InvalidDataset, Unavailable."""
     choice = locate.choose(base or settings.training.ragweld_agent_base_model)
     size = locate.size_of(choice.folder)
-    try:
-        rows = datasets.count_rows(path)
-    except OSError as error:
-        raise InvalidDataset(f"The dataset {path} cannot be read: {error.strerror}.") from error
     return Profile.recommend(
         base=choice.base,
         base_parameters=size.parameters,
         context=size.context,
         dataset_path=str(path),
-        rows=rows,
+        rows=datasets.count_rows(path),
         training=settings.training,
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from catalog.datasets import lines
 from catalog.datasets.conversation import Conversation, Message, Tool
 from catalog.datasets.defects import Defects
 from catalog.datasets.reading import Dataset, Reader, read, verify
@@ -42,6 +43,7 @@ def count_rows(path: Path) -> int:
     """Rows that training makes of a dataset that was not checked: one for each assistant turn. For recommendations.
 
     Where the template renders a later turn as a continuation of earlier ones, they share a row, and this is too many.
+    Raises InvalidDataset if it cannot be read.
     """
-    with path.open("rb") as file:
-        return sum(max(1, len(_ASSISTANT_TURN.findall(line))) for line in file if line.strip())
+    with lines.open_file(path) as file:
+        return sum(max(1, len(_ASSISTANT_TURN.findall(line or b""))) for _, line in lines.numbered(file, len))

@@ -51,6 +51,11 @@ def test_a_run_is_told_what_becomes_of_long_rows(gateway: Served) -> None:
     assert run["plan"]["overlong"] == "cut_oldest"
 
 
+def test_a_device_is_no_dataset_to_recommend_for(gateway: Served) -> None:
+    reply = gateway.call("GET", "/api/agent/train/profile?dataset_path=/dev/zero")
+    assert (reply.status, reply.error["param"]) == (422, "dataset_path")
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
