@@ -208,11 +208,6 @@ def test_there_are_at_least_forty_telemetry_points_with_finite_numbers(story: St
         assert [name for name in names if point.get(name) is None] == []
 
 
-def test_the_run_takes_at_most_two_minutes_of_training(story: Story) -> None:
-    """The bound is twice the issue's two minutes, since machines here are shared; the bench measures the time."""
-    assert story.train_s < 240
-
-
 def test_chats_are_answered_while_it_trains(story: Story) -> None:
     assert len(story.during) >= 3
     assert set(story.during) == {QUESTIONS["known"][0]["answer"]}
