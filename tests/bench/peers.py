@@ -19,6 +19,7 @@ from tests.house import REPOSITORY, free_ports
 
 MLX_LM = "0.32.2"
 MLX = "0.32.4"
+LITELLM = "1.106.0"
 START_DEADLINE_S = 180.0
 
 
@@ -54,7 +55,7 @@ def ragweld(base: Path, home: Path, environ: Mapping[str, str] | None = None) ->
     """Our gateway alone, without a trainer."""
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "deploy", "gateway", "--home", str(home), "--port", str(port), "--base", str(base)]
-    with _process(command, f"http://127.0.0.1:{port}/readyz", environ) as pid:
+    with process(command, f"http://127.0.0.1:{port}/readyz", environ) as pid:
         yield Server("ragweld", f"http://127.0.0.1:{port}/v1", "ragweld", pid)
 
 
@@ -63,8 +64,19 @@ def mlx_lm_server(base: Path) -> Iterator[Server]:
     """mlx_lm.server of the pinned version with the same BLAS."""
     (port,) = free_ports(1)
     command = [str(mlx_lm_python()), "-m", "mlx_lm", "server", "--model", str(base), "--port", str(port)]
-    with _process(command, f"http://127.0.0.1:{port}/health", {"LD_PRELOAD": openblas()}) as pid:
+    with process(command, f"http://127.0.0.1:{port}/health", {"LD_PRELOAD": openblas()}) as pid:
         yield Server("mlx_lm.server", f"http://127.0.0.1:{port}/v1", str(base), pid)
+
+
+@contextmanager
+def litellm(config: Path) -> Iterator[Server]:
+    """The litellm proxy of the pinned version."""
+    (port,) = free_ports(1)
+    python = environment(f"litellm-{LITELLM}", [f"litellm[proxy]=={LITELLM}", "prometheus-client"])
+    command = [str(python.with_name("litellm")), "--config", str(config), "--port", str(port), "--host", "127.0.0.1"]
+    environ = {"LITELLM_LOCAL_MODEL_COST_MAP": "true", "NO_PROXY": "127.0.0.1"}
+    with process(command, f"http://127.0.0.1:{port}/health/liveliness", environ) as pid:
+        yield Server("litellm", f"http://127.0.0.1:{port}/v1", "mock", pid)
 
 
 def openblas() -> str:
@@ -73,8 +85,9 @@ def openblas() -> str:
 
 
 @contextmanager
-def _process(command: Sequence[str], ready_url: str, environ: Mapping[str, str] | None) -> Iterator[int]:
-    process = subprocess.Popen(
+def process(command: Sequence[str], ready_url: str, environ: Mapping[str, str] | None) -> Iterator[int]:
+    """Run a server in a process group of its own until the block ends; its id, once `ready_url` answers."""
+    running = subprocess.Popen(
         command,
         cwd=REPOSITORY,
         env={**os.environ, **(environ or {})},
@@ -83,15 +96,15 @@ def _process(command: Sequence[str], ready_url: str, environ: Mapping[str, str] 
         start_new_session=True,
     )
     try:
-        _wait_for(ready_url, process)
-        yield process.pid
+        _wait_for(ready_url, running)
+        yield running.pid
     finally:
-        process.send_signal(signal.SIGTERM)
+        running.send_signal(signal.SIGTERM)
         try:
-            process.wait(20)
+            running.wait(20)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            os.killpg(running.pid, signal.SIGKILL)
+            running.wait()
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
