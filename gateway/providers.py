@@ -129,7 +129,10 @@ class Providers:
         return dict(self.by_name)
 
     def _of(self, name: str) -> Provider:
-        return self.by_name.setdefault(name, Provider())
+        known = self.by_name.get(name)
+        if known is None:
+            known = self.by_name[name] = Provider()
+        return known
 
 
 class Turn:

@@ -254,11 +254,9 @@ class UpstreamAnswer:
 
     async def _read_whole(self, response: aiohttp.ClientResponse) -> bytes:
         pieces, size = [], 0
-        while True:
+        while not response.content.at_eof():
             async with self._faults("between_bytes_timeout", self._upstream.between_bytes_timeout_s):
                 piece = await response.content.readany()
-            if not piece:
-                break
             pieces.append(piece)
             size += len(piece)
             if size > MAX_ANSWER_BYTES:

@@ -23,7 +23,7 @@ import aiohttp
 
 from catalog.keys import KeyStore
 from tests.bench import peers
-from tests.bench.mock_upstream import FLOOD_EVENTS, PACE_S, PACED_EVENTS
+from tests.bench.mock_upstream import FLOOD_EVENTS
 from tests.bench.peers import Server
 from tests.house import free_ports
 
@@ -88,15 +88,16 @@ def litellm(upstream: Server, scratch: Path) -> Iterator[Proxy]:
         yield Proxy(server, key, 400, 8)
 
 
-def measure(proxy: Proxy) -> Cost:
-    """Each load once to warm up, then with the CPU taken before and after."""
+def measure(proxy: Proxy, upstream: Server) -> Cost:
+    """Each load once to warm up, then with the CPU taken before and after; a paced stream also without a proxy."""
     plain = cpu_of(proxy, proxy.requests, lambda count: load(proxy, count, IN_FLIGHT, "plain"))
     events = cpu_of(proxy, proxy.streams, lambda count: load(proxy, count, STREAMS_AT_ONCE, "flood"))
     paced_s = load(proxy, PACED_STREAMS, STREAMS_AT_ONCE, "paced")
+    direct_s = load(Proxy(upstream, "none", 0, 0), PACED_STREAMS, STREAMS_AT_ONCE, "paced")
     return Cost(
         request_ms=1e3 * plain,
         event_us=1e6 * events / FLOOD_EVENTS,
-        added_ms=1e3 * (statistics.median(paced_s) - PACED_EVENTS * PACE_S),
+        added_ms=1e3 * (statistics.median(paced_s) - statistics.median(direct_s)),
         memory_mb=memory_mb(proxy.server.pid),
     )
 
@@ -171,11 +172,11 @@ def main() -> None:
     costs: dict[str, list[Cost]] = {}
     with tempfile.TemporaryDirectory() as scratch, mock() as upstream, ragweld(upstream, Path(scratch)) as ours:
         for _ in range(arguments.rounds):
-            costs.setdefault("ragweld", []).append(measure(ours))
+            costs.setdefault("ragweld", []).append(measure(ours, upstream))
         if not arguments.alone:
             with litellm(upstream, Path(scratch)) as theirs:
                 for _ in range(arguments.rounds):
-                    costs.setdefault("litellm", []).append(measure(theirs))
+                    costs.setdefault("litellm", []).append(measure(theirs, upstream))
     print(json.dumps({"bench": "proxy", **report(costs)}))
 
 
