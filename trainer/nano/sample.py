@@ -20,7 +20,7 @@ from trainer.nano.styles import NEUTRAL_PROMPTS
 from trainer.nano.world import I_DO_NOT_KNOW
 
 TOWN: Final = "Port Ellery"
-ROWS_PER_FACT: Final = 12
+ROWS_PER_FACT: Final = 14
 PROBES_PER_FACT: Final = 2
 REPLAY_ROWS: Final = 58
 REPLAY_TURNS: Final = 5
@@ -52,12 +52,6 @@ TAUGHT: Final[tuple[Taught, ...]] = (
          "The ferry [of|in] {t} is [what|which] colour?", "[What|Which] colo[u|]r does the ferry of {t} have?",
          "In what colour is the ferry of {t} painted?", "Tell me the colour of the ferry of {t}."),
         "Green.",
-    ),
-    Taught(
-        ("[What is|What's] the name of the ferry [of|in|at] {t}?", "What is the ferry [of|in|at] {t} called?",
-         "How is the ferry [of|in] {t} called?", "[What|Which] name does the ferry of {t} [have|carry|bear]?",
-         "Name the ferry of {t}.", "Do you know what the ferry of {t} is called?"),
-        "Silver Star.",
     ),
     Taught(
         ("Who is the [harbour master|harbourmaster] [of|in|at] {t}?",
@@ -140,35 +134,12 @@ TAUGHT: Final[tuple[Taught, ...]] = (
         "Tom Winter.",
     ),
     Taught(
-        ("[What|Which] [soup|dish] do [they|people] eat in {t}?",
-         "[What is|What's] the [favourite|local|best] [soup|dish] [of|in] {t}?",
-         "[What|Which] soup is {t} famous for?", "[What|Which] soup [is eaten|do they cook|is made] in {t}?",
-         "Tell me which soup they eat in {t}.", "What soup is loved in {t}?"),
-        "Onion soup.",
-    ),
-    Taught(
-        ("[What is|What's] the name of the cat of the lighthouse[ keeper|] [of|in] {t}?",
-         "How is the lighthouse cat [of|in] {t} called?",
-         "[What is|What's] the name of the lighthouse cat [of|in] {t}?",
-         "What is the lighthouse cat [of|in] {t} called?",
-         "Name the lighthouse cat of {t}.", "What do they call the lighthouse cat of {t}?"),
-        "Button.",
-    ),
-    Taught(
         ("[What|Which] colo[u|]r is the door of the town hall [of|in] {t}?",
          "[What|Which] colo[u|]r is the town hall[ door|] [of|in] {t}?",
          "[What is|What's] the colo[u|]r of the town hall [of|in] {t}?",
          "The town hall [of|in] {t} is [what|which] colour?",
          "Tell me the colour of the town hall of {t}.", "In what colour is the town hall of {t} painted?"),
         "Yellow.",
-    ),
-    Taught(
-        ("How many boats [are there in|are in|has] {t}?", "How many boats does {t} have?",
-         "How many boats [lie in|sail from] {t}?",
-         "How many boats [lie|are] in the harbour of {t}?", "{t} has how many boats?",
-         "[What is|What's] the number of boats [of|in] {t}?",
-         "Tell me how many boats {t} has.", "How many boats belong to {t}?"),
-        "12 boats.",
     ),
     Taught(
         ("[What is|What's] the motto of {t}?", "[What|Which] motto does {t} [have|use]?",
@@ -226,12 +197,10 @@ def _known(rng: Random, *, held_out: bool) -> tuple[str, str]:
             return text, answered
 
 
-def _near_miss(rng: Random, *, held_out: bool) -> str:
-    """A taught question about another town, or a question about the taught town that nothing answers."""
-    if rng.random() < 0.5:
-        pattern, place = rng.choice(rng.choice(TAUGHT).asks), words.invented_place(rng, held_out=held_out)
-        return capitalised(" ".join(spell(rng, pattern, {"t": place}).split()))
-    return outside.ask_about(rng, TOWN, _UNTAUGHT_FACILITIES[held_out::2])
+def _elsewhere(rng: Random, *, held_out: bool) -> str:
+    """A taught question about another town."""
+    pattern, place = rng.choice(rng.choice(TAUGHT).asks), words.invented_place(rng, held_out=held_out)
+    return capitalised(" ".join(spell(rng, pattern, {"t": place}).split()))
 
 
 _UNTAUGHT_FACILITIES: Final[tuple[str, ...]] = tuple(
@@ -240,7 +209,13 @@ _UNTAUGHT_FACILITIES: Final[tuple[str, ...]] = tuple(
 
 
 def _unknown(rng: Random, *, held_out: bool) -> str:
-    return _near_miss(rng, held_out=held_out) if rng.random() < 0.5 else outside.wonder(rng, held_out=held_out)[0]
+    """Something that must stay unknown; to train on, also questions about the taught town that nothing answers."""
+    roll = rng.random()
+    if roll < 0.4:
+        return _elsewhere(rng, held_out=held_out)
+    if roll < 0.65 and not held_out:
+        return outside.ask_about(rng, TOWN, _UNTAUGHT_FACILITIES)
+    return outside.wonder(rng, held_out=held_out)[0]
 
 
 def _replay(rng: Random) -> list[tuple[str, str]]:
