@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import json
 import secrets
 from collections.abc import Callable, Sequence
@@ -22,12 +23,34 @@ from catalog import files
 from catalog.errors import Conflict, InvalidRequest, NotFound
 from catalog.ids import checked_name
 from catalog.runs import stamp
+from catalog.settings import GatewaySettings
 
 KEYS_FILE = Path("data/keys.json")
 KEY_BEGINS = "rw-"
 KEY_BYTES = 32
 
 KeyScope = Literal["chat", "admin"]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address that is listened on."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def are_asked_for(settings: GatewaySettings) -> bool:
+    """Whether a request must show a key: always where other machines can reach the gateway."""
+    return settings.require_keys or not is_loopback(settings.host)
+
+
+def obstacle(settings: GatewaySettings, home: Path) -> str | None:
+    """Why nobody could pass, in one line with what to type; None when somebody can."""
+    if not are_asked_for(settings) or KeyStore(home).known():
+        return None
+    where = "gateway.require_keys is on" if is_loopback(settings.host) else f"other machines can reach {settings.host}"
+    return f"{where}, so a key is required and there is none. Type: ragweld keys add NAME --scope chat,admin"
 
 
 class Key(BaseModel):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from catalog import keys
 from catalog.files import Claim
 from catalog.settings import Loaded
 from deploy import banner, neighbours, ports, probe
@@ -86,9 +87,7 @@ def children_of(house: House) -> tuple[ChildSpec, ChildSpec]:
     )
 
 
-def up(
-    house: House, say: Callable[[str], None], children: Callable[[House], Sequence[ChildSpec]] = children_of
-) -> int:
+def up(house: House, say: Callable[[str], None], children: Callable[[House], Sequence[ChildSpec]] = children_of) -> int:
     """Run both processes until a signal; the exit code."""
     obstacle = obstacle_before(house)
     claim = None if obstacle else claim_home(house.home)
@@ -109,7 +108,8 @@ def obstacle_before(house: House) -> str | None:
     gateway, trainer = house.gateway, house.trainer
     if gateway.port and (gateway.host, gateway.port) == (trainer.host, trainer.port):
         return f"gateway and trainer both want port {gateway.port}. Choose another with {trainer.option}."
-    return obstacle_at(gateway) or obstacle_at(trainer)
+    missing_key = keys.obstacle(house.loaded.settings.gateway, house.home)
+    return obstacle_at(gateway) or obstacle_at(trainer) or missing_key
 
 
 def obstacle_at(address: Address) -> str | None:

@@ -7,7 +7,6 @@ refused because others guess. `tests/gateway/test_guard.py`.
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,14 +29,6 @@ def scope_for(path: str) -> KeyScope | None:
     if path in OPEN:
         return None
     return "chat" if path in _CHAT_PATHS or path.startswith(_CHAT_PREFIXES) else "admin"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address that is listened on."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 @dataclass(slots=True)

@@ -1,7 +1,8 @@
 """Concepts and relations of a text, as JSON, by whichever route is asked for.
 
-ragweld is held to the schema while it decodes, OpenAI by its Responses API, other servers by `response_format`. What
-cannot be read all the same is an empty extraction, counted and logged, so that the caller's own means take over.
+ragweld is held to the schema while it decodes, OpenAI by its Responses API, other servers by `response_format`. An
+answer that max_tokens cut keeps what was whole in it. What cannot be read all the same is an empty extraction, counted
+and logged, so that the caller's own means take over.
 `tests/gateway/test_knowledge.py`.
 """
 
@@ -49,6 +50,10 @@ SCHEMA: dict[str, Any] = {
 }
 SCHEMA_NAME = "knowledge_graph"
 
+_MAY_END = '"}['
+_RESTS = ("]}", '],"relations":[]}')
+"""What closes an extraction after a whole relation, or after a whole concept."""
+
 
 class ExtractRequest(BaseModel):
     """Body of `POST /api/kg/extract`."""
@@ -75,7 +80,7 @@ class Extraction(Struct, frozen=True):
 async def extract(context: Context, wanted: ExtractRequest, visit: Visit) -> tuple[Extraction, Heard]:
     """What the text says, and who said so; raises RagweldError when nobody answers."""
     heard = await _hear(context, wanted, visit)
-    found = read(heard.text)
+    found = read(heard.text) or (mended(heard.text) if heard.finish_reason == "length" else None)
     context.measures.extraction(heard.provider, is_readable=found is not None)
     if found is None:
         log.warning("extraction: %s gave nothing that can be read (%s)", heard.provider, heard.finish_reason)
@@ -89,6 +94,12 @@ def read(text: str) -> Extraction | None:
         return msgspec.json.decode(bare, type=Extraction)
     except (msgspec.DecodeError, UnicodeError):
         return None
+
+
+def mended(text: str) -> Extraction | None:
+    """What was whole in an extraction whose end is missing; None when it had not begun."""
+    ends = (end + 1 for end in range(len(text) - 1, -1, -1) if text[end] in _MAY_END)
+    return next((found for end in ends for rest in _RESTS if (found := read(text[:end] + rest)) is not None), None)
 
 
 async def _hear(context: Context, wanted: ExtractRequest, visit: Visit) -> Heard:

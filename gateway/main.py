@@ -16,16 +16,17 @@ from pathlib import Path
 
 import uvloop
 
+from catalog import keys
 from catalog.adapters import AdapterStore
 from catalog.audit import AdminLog
 from catalog.keys import KeyStore
 from catalog.runs import RunStore
-from catalog.settings import GatewaySettings, Loaded, Settings
+from catalog.settings import Loaded, Settings
 from gateway import logs, routing
 from gateway.app import create_asgi
 from gateway.context import Context
 from gateway.folder_watch import FolderWatch
-from gateway.guard import Guard, is_loopback
+from gateway.guard import Guard
 from gateway.lifecycle import Lifecycle
 from gateway.live import FileWatch, LiveSettings, settings_watch
 from gateway.measure import Measures
@@ -42,7 +43,7 @@ log = logging.getLogger(__name__)
 def serve(loaded: Loaded, home: Path, environ: Mapping[str, str]) -> int:
     """Answer until a signal; `environ` holds the upstreams' keys. Returns the exit code."""
     settings = loaded.settings
-    if obstacle := key_obstacle(settings.gateway, home):
+    if obstacle := keys.obstacle(settings.gateway, home):
         print(f"ragweld: {obstacle}", file=sys.stderr)
         return os.EX_CONFIG
     logs.configure()
@@ -59,19 +60,6 @@ def serve(loaded: Loaded, home: Path, environ: Mapping[str, str]) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(server.serve(sockets=[listener]))
     return os.EX_OK
-
-
-def asks_for_keys(settings: GatewaySettings) -> bool:
-    """Whether a request must show a key: always where other machines can reach the gateway."""
-    return settings.require_keys or not is_loopback(settings.host)
-
-
-def key_obstacle(settings: GatewaySettings, home: Path) -> str | None:
-    """Why nobody could pass, in one line with what to type; None when somebody can."""
-    if not asks_for_keys(settings) or KeyStore(home).known():
-        return None
-    where = "gateway.require_keys is on" if is_loopback(settings.host) else f"other machines can reach {settings.host}"
-    return f"{where}, so a key is required and there is none. Type: ragweld keys add NAME --scope chat,admin"
 
 
 def engine(settings: Settings, home: Path) -> AnswerEngine | None:
@@ -95,8 +83,8 @@ def build(loaded: Loaded, home: Path, environ: Mapping[str, str], answering: Ans
     settings, live = loaded.settings, LiveSettings(loaded, home)
     measures = Measures(answering)
     adapters = AdapterStore(home)
-    keys = KeyStore(home)
-    guard = Guard(keys.known(), time.monotonic) if asks_for_keys(settings.gateway) else None
+    store = KeyStore(home)
+    guard = Guard(store.known(), time.monotonic) if keys.are_asked_for(settings.gateway) else None
     providers = Providers(
         lambda: live.settings.routing.breaker_failures, time.monotonic, random.random, measures.upstream_error
     )
@@ -123,14 +111,14 @@ def build(loaded: Loaded, home: Path, environ: Mapping[str, str], answering: Ans
         adapters=adapters,
         measures=measures,
         lifecycle=Lifecycle(),
-        keys=keys,
+        keys=store,
         guard=guard,
         admin_log=AdminLog(home),
-        file_watches=(settings_watch(live), *([keys_watch(keys, guard)] if guard is not None else [])),
+        file_watches=(settings_watch(live), *([keys_watch(store, guard)] if guard is not None else [])),
         started_at=time.time(),
     )
 
 
-def keys_watch(keys: KeyStore, guard: Guard) -> FileWatch:
+def keys_watch(store: KeyStore, guard: Guard) -> FileWatch:
     """What lets the guard know of keys that were added or removed."""
-    return FileWatch(keys.path, lambda: guard.take(keys.known()))
+    return FileWatch(store.path, lambda: guard.take(store.known()))

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from catalog.files import Claim
+from catalog.keys import KeyStore
 from catalog.settings import load
 from deploy import banner, launch, ports, probe
 from deploy.child import ChildSpec
@@ -42,9 +43,7 @@ def line_of(home: Path, overrides: Mapping[str, object]) -> str:
     return line
 
 
-@pytest.mark.parametrize(
-    ("key", "option"), [("gateway.port", "--port"), ("trainer.metrics_port", "--trainer-port")]
-)
+@pytest.mark.parametrize(("key", "option"), [("gateway.port", "--port"), ("trainer.metrics_port", "--trainer-port")])
 def test_a_taken_port_is_one_line_with_its_number_and_option(
     key: str, option: str, taken_port: int, tmp_path: Path
 ) -> None:
@@ -61,6 +60,13 @@ def test_one_port_for_both_is_refused(tmp_path: Path) -> None:
 def test_an_address_of_another_machine_is_refused(tmp_path: Path) -> None:
     # 192.0.2.0/24 is reserved for documentation (RFC 5737): nobody's.
     assert "cannot listen on 192.0.2.1:8000" in line_of(tmp_path, {"gateway.host": "192.0.2.1", "gateway.port": 8000})
+
+
+def test_an_address_that_others_reach_is_refused_until_there_is_a_key(tmp_path: Path) -> None:
+    line = line_of(tmp_path, {"gateway.host": "0.0.0.0"})
+    assert "0.0.0.0" in line and "ragweld keys add NAME --scope chat,admin" in line
+    KeyStore(tmp_path).add("laptop", ["chat"])
+    assert launch.obstacle_before(house(tmp_path, {"gateway.host": "0.0.0.0"})) is None
 
 
 def test_a_second_up_on_one_home_is_refused(tmp_path: Path) -> None:

@@ -11,13 +11,14 @@ from statistics import median
 
 import pytest
 
+from catalog import keys
 from catalog.errors import RagweldError
 from catalog.keys import Key, KeyStore, digest
 from catalog.settings import GatewaySettings, Settings, given
 from gateway.app import create_app
 from gateway.errors import RateLimited
-from gateway.guard import GUESSES_PER_MINUTE, OPEN, Guard, Visit, is_loopback, scope_for
-from gateway.main import key_obstacle, serve
+from gateway.guard import GUESSES_PER_MINUTE, OPEN, Guard, Visit, scope_for
+from gateway.main import serve
 from tests.gateway.scripted import ScriptedEngine
 from tests.gateway.serving import Served, served, wait_until
 
@@ -123,10 +124,10 @@ def test_a_key_added_from_the_shell_is_known_within_seconds(guarded: Guarded, en
      ("0.0.0.0", False), ("::", False), ("", False), ("192.168.1.5", False), ("box.example", False)],
 )  # fmt: skip
 def test_beyond_loopback_a_key_is_required(host: str, only_here: bool, tmp_path: Path) -> None:
-    assert is_loopback(host) == only_here
-    assert (key_obstacle(GatewaySettings(host=host), tmp_path) is None) == only_here
+    assert keys.is_loopback(host) == only_here
+    assert (keys.obstacle(GatewaySettings(host=host), tmp_path) is None) == only_here
     KeyStore(tmp_path).add("laptop", ["chat"])
-    assert key_obstacle(GatewaySettings(host=host), tmp_path) is None
+    assert keys.obstacle(GatewaySettings(host=host), tmp_path) is None
 
 
 def test_a_start_without_any_key_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -188,3 +189,19 @@ def test_a_guard_of_a_hundred_keys_costs_microseconds() -> None:
             admit(guard, "rw-7")
         spent.append((time.thread_time() - began) / 20)
     assert median(spent) < 200e-6, f"{1e6 * median(spent):.1f} us"
+
+
+def test_no_key_is_in_any_log_metric_or_error(
+    guarded: Guarded, engine: ScriptedEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    shown = (guarded.chat, guarded.admin, "rw-a-wrong-secret")
+    replies = [guarded.served.call(method, path, body, bearer(key))
+               for key in shown
+               for method, path, body in (("GET", "/v1/models", None), ("POST", "/v1/chat/completions", {"x": 1}),
+                                          ("PATCH", "/api/config", {"x": 1}), ("GET", "/nope", None))]  # fmt: skip
+    replies += [
+        guarded.served.call("GET", path, headers=bearer(guarded.admin)) for path in ("/metrics", "/api/admin/log")
+    ]
+    told = caplog.text + "".join(str(reply.headers) + reply.body.decode() for reply in replies)
+    assert [key for key in shown if key in told] == []

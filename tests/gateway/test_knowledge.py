@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from catalog.settings import RoutingSettings, Settings, Upstream
-from gateway.knowledge import SCHEMA, read
+from gateway.engine.requests import Finish
+from gateway.knowledge import SCHEMA, Extraction, mended, read
 from tests.gateway.misbehaving import DONE, FINISH, STREAM_HEAD, Misbehaving, answer, chunk, misbehaving
 from tests.gateway.scripted import ScriptedEngine, words
 from tests.gateway.serving import Reply, Served, served
@@ -143,3 +144,22 @@ def test_a_model_nobody_has_is_an_error_not_an_empty_extraction(house: Served, e
 def test_an_extraction_is_read_also_from_a_fence(text: str) -> None:
     found = read(text)
     assert found is not None and found.concepts == FOUND["concepts"]
+
+
+def test_an_answer_that_was_cut_anywhere_keeps_what_was_whole() -> None:
+    whole = json.dumps(FOUND)
+    begun = len('{"concepts": [')
+    counts = []
+    for end in range(begun, len(whole)):
+        found = mended(whole[:end])
+        assert isinstance(found, Extraction)
+        assert found.concepts == FOUND["concepts"][: len(found.concepts)]
+        assert len(found.relations) <= 1
+        counts.append(len(found.concepts) + len(found.relations))
+    assert counts == sorted(counts) and counts[-1] == 3
+    assert mended("") is None and mended("I think") is None
+
+
+def test_an_answer_cut_by_max_tokens_is_read(house: Served, engine: ScriptedEngine) -> None:
+    engine.script = words('{"concepts": ["Mara Quill", "light', Finish("length", 7, 1, 0))
+    assert extract(house).json() == {"concepts": ["Mara Quill"], "relations": []}
