@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from catalog.datasets import check
-from catalog.datasets.check import Check, Terms
 from catalog.plan import Overlong
 from catalog.settings import Settings
 from gateway import training
+
+if TYPE_CHECKING:
+    from catalog.datasets.check import Check
 
 MAX_INLINE_ROWS = 1000
 MAX_SHOWN_ROWS = 20
@@ -53,7 +54,9 @@ class CheckRequest(BaseModel):
 
 def check_dataset(request: CheckRequest, settings: Settings, home: Path) -> Check:
     """Defects, counts and a view; raises InvalidDataset if the file cannot be read, Unavailable without any base."""
-    terms = Terms(
+    from catalog.datasets import check  # loads MLX's tokenizers, 30 MB that a gateway before upstreams never needs
+
+    terms = check.Terms(
         base=request.base or settings.training.ragweld_agent_base_model,
         max_length=request.max_length,
         overlong=request.overlong,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from litestar import Request, post
 
-from catalog.datasets.check import Check
 from gateway import context, datasets
 from gateway.api import reading
 from gateway.datasets import CheckRequest
+
+if TYPE_CHECKING:
+    from catalog.datasets.check import Check
 
 
 @post("/api/datasets/check", status_code=200)

@@ -1,6 +1,6 @@
 """A fast OpenAI-compatible upstream for benches: fixed answers over a raw protocol, so that it costs next to nothing.
 
-`user` in a request's body says how a stream comes: `flood` as fast as it is taken, `paced` one chunk each PACE_S.
+A word in the prompt says how a stream comes: `flood` as fast as it is taken, `paced` one chunk each PACE_S.
 `python -m tests.bench.mock_upstream PORT`.
 """
 
@@ -38,7 +38,8 @@ _ANSWER = json.dumps(
 ).encode()
 PLAIN = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(_ANSWER), _ANSWER)
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-CONTENT = _chunk({"content": WORD})
+CONTENTS = [_chunk({"content": f"{WORD} {number}"}) for number in range(FLOOD_EVENTS + 1)]
+"""All different: litellm breaks off a stream that says the same again and again."""
 LAST = _chunk({}, "stop") + b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
 
 
@@ -63,10 +64,10 @@ class Upstream(asyncio.Protocol):
         if len(rest) < length:
             return
         body, self._received = rest[:length], rest[length:]
-        if b'"flood"' in body:
+        if b"flood" in body:
             self._transport.write(HEAD)
             self._flood(FLOOD_EVENTS)
-        elif b'"paced"' in body:
+        elif b"paced" in body:
             self._transport.write(HEAD)
             self._pace(PACED_EVENTS)
         else:
@@ -87,7 +88,7 @@ class Upstream(asyncio.Protocol):
         if not self._may_write:
             self._resume = left
         elif left:
-            self._transport.write(CONTENT)
+            self._transport.write(CONTENTS[left])
             self._loop.call_soon(self._flood, left - 1)
         else:
             self._transport.write(LAST)
@@ -95,7 +96,7 @@ class Upstream(asyncio.Protocol):
     def _pace(self, left: int) -> None:
         if self._transport.is_closing():
             return
-        self._transport.write(CONTENT if left else LAST)
+        self._transport.write(CONTENTS[left] if left else LAST)
         if left:
             self._loop.call_later(PACE_S, self._pace, left - 1)
 

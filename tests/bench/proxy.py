@@ -110,18 +110,17 @@ def cpu_of(proxy: Proxy, count: int, run: Callable[[int], object]) -> float:
     return (cpu_s(proxy.server.pid) - before) / count
 
 
-def load(proxy: Proxy, count: int, at_once: int, user: str) -> list[float]:
+def load(proxy: Proxy, count: int, at_once: int, manner: str) -> list[float]:
     """Send so many requests; returns the seconds of each."""
-    return asyncio.run(_load(proxy, count, at_once, user))
+    return asyncio.run(_load(proxy, count, at_once, manner))
 
 
-async def _load(proxy: Proxy, count: int, at_once: int, user: str) -> list[float]:
+async def _load(proxy: Proxy, count: int, at_once: int, manner: str) -> list[float]:
     body = json.dumps(
         {
             "model": proxy.server.model,
-            "messages": [{"role": "user", "content": "What does one more proxy cost? " * 4}],
-            "stream": user != "plain",
-            "user": user,
+            "messages": [{"role": "user", "content": f"What does one more proxy cost? Answer: {manner}. " * 4}],
+            "stream": manner != "plain",
         }
     ).encode()
     headers = {"authorization": f"Bearer {proxy.key}", "content-type": "application/json"}
@@ -134,7 +133,7 @@ async def _load(proxy: Proxy, count: int, at_once: int, user: str) -> list[float
             async with session.post(f"{proxy.server.url}/chat/completions", data=body, headers=headers) as answer:
                 received = await answer.read()
             assert answer.status == 200, received[:500]
-            assert user == "plain" or b"[DONE]" in received[-64:], received[-200:]
+            assert manner == "plain" or b"[DONE]" in received[-64:], received[-200:]
             took_s.append(time.perf_counter() - began)
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
