@@ -49,8 +49,9 @@ def obstacle(settings: GatewaySettings, home: Path) -> str | None:
     """Why nobody could pass, in one line with what to type; None when somebody can."""
     if not are_asked_for(settings) or KeyStore(home).known():
         return None
+    make = f"ragweld keys add NAME --scope chat,admin --home {home}"
     where = "gateway.require_keys is on" if is_loopback(settings.host) else f"other machines can reach {settings.host}"
-    return f"{where}, so a key is required and there is none. Type: ragweld keys add NAME --scope chat,admin"
+    return f"{where}, so a key is required and there is none. Type: {make}"
 
 
 class Key(BaseModel):

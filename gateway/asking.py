@@ -59,6 +59,8 @@ async def ask_among(context: Context, body: Mapping[str, Any], choice: Choice, v
     """The answer by the first candidate that can."""
     streaming = {**body, "stream": True, "stream_options": {"include_usage": True}}
     parsed = wire.parse(msgspec.json.encode(streaming))
+    if context.watch is not None:
+        await context.watch.before_request()
     ear = _Ear(context.clock)
     scope: Any = {"type": "http", "auth": visit}
     await chat.answer(context, parsed, choice)(_as_scope(scope), _never, ear.send)

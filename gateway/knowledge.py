@@ -77,9 +77,9 @@ class Extraction(Struct, frozen=True):
     relations: list[Relation]
 
 
-async def extract(context: Context, wanted: ExtractRequest, visit: Visit) -> tuple[Extraction, Heard]:
+async def extract(context: Context, wanted: ExtractRequest, visit: Visit, *, strict: bool) -> tuple[Extraction, Heard]:
     """What the text says, and who said so; raises RagweldError when nobody answers."""
-    heard = await _hear(context, wanted, visit)
+    heard = await _hear(context, wanted, visit, routing.choose(wanted.model, context.facts(strict=strict)))
     found = read(heard.text) or (mended(heard.text) if heard.finish_reason == "length" else None)
     context.measures.extraction(heard.provider, is_readable=found is not None)
     if found is None:
@@ -102,9 +102,8 @@ def mended(text: str) -> Extraction | None:
     return next((found for end in ends for rest in _RESTS if (found := read(text[:end] + rest)) is not None), None)
 
 
-async def _hear(context: Context, wanted: ExtractRequest, visit: Visit) -> Heard:
+async def _hear(context: Context, wanted: ExtractRequest, visit: Visit, choice: Choice) -> Heard:
     """The first candidate's answer, asked in the way that it holds to a schema best."""
-    choice = routing.choose(wanted.model, context.facts(strict=False))
     routes, reason = balance.in_order(choice.routes, context.providers.loads(), context.draw), choice.fallback
     for route in routes[:-1]:
         try:

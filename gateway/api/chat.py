@@ -8,8 +8,8 @@ from typing import Any
 from litestar import Request, post
 from litestar.types import ASGIApp
 
-from catalog.errors import InvalidRequest
 from gateway import chat, context, routing
+from gateway.api import reading
 from gateway.wire import request as wire
 
 PARSE_INLINE_BYTES = 1 << 16
@@ -25,15 +25,8 @@ async def chat_completions(request: Request[Any, Any, Any]) -> ASGIApp:
     parsed = wire.parse(body) if inline else await asyncio.to_thread(wire.parse, body)
     if here.watch is not None:
         await here.watch.before_request()
-    facts = here.facts(strict=_is_strict(request))
+    facts = here.facts(strict=reading.is_strict(request))
     return chat.answer(here, parsed, routing.choose(parsed.request.model, facts))
-
-
-def _is_strict(request: Request[Any, Any, Any]) -> bool:
-    value = request.headers.get("x-ragweld-strict", "false").lower()
-    if value not in ("true", "false"):
-        raise InvalidRequest("x-ragweld-strict must be true or false.", param="x-ragweld-strict")
-    return value == "true"
 
 
 handlers = [chat_completions]

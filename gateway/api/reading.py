@@ -8,6 +8,7 @@ from litestar import Request
 from litestar.params import QueryParameter
 from pydantic import BaseModel, ValidationError
 
+from catalog.errors import InvalidRequest
 from gateway import errors, strict_json
 
 T = TypeVar("T", bound=BaseModel)
@@ -54,3 +55,11 @@ def with_scope(plain: dict[str, Any]) -> dict[str, Any]:
 def note(request: Request[Any, Any, Any], **facts: Any) -> None:
     """Have `facts` written beside this request in the administrators' log. Never a secret."""
     request.scope["auth"].noted.update(facts)
+
+
+def is_strict(request: Request[Any, Any, Any]) -> bool:
+    """`x-ragweld-strict`: whether nobody else may answer; raises InvalidRequest."""
+    value = request.headers.get("x-ragweld-strict", "false").lower()
+    if value not in ("true", "false"):
+        raise InvalidRequest("x-ragweld-strict must be true or false.", param="x-ragweld-strict")
+    return value == "true"

@@ -163,3 +163,11 @@ def test_an_answer_that_was_cut_anywhere_keeps_what_was_whole() -> None:
 def test_an_answer_cut_by_max_tokens_is_read(house: Served, engine: ScriptedEngine) -> None:
     engine.script = words('{"concepts": ["Mara Quill", "light', Finish("length", 7, 1, 0))
     assert extract(house).json() == {"concepts": ["Mara Quill"], "relations": []}
+
+
+def test_strict_leaves_it_to_nobody_else(house: Served, engine: ScriptedEngine) -> None:
+    engine.reason_not_ready = "the base is being loaded"
+    body = {"text": "Mara Quill keeps the lighthouse."}
+    reply = house.call("POST", "/api/kg/extract", body, {"x-ragweld-strict": "true"})
+    assert (reply.status, reply.error["code"]) == (503, "engine_not_ready")
+    assert house.call("POST", "/api/kg/extract", body, {"x-ragweld-strict": "maybe"}).status == 400
