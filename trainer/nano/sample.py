@@ -171,18 +171,23 @@ def _spelled(rng: Random, pattern: str) -> str:
 
 
 def _phrasings(fact: Taught) -> tuple[list[str], list[str]]:
-    """Different wordings of one fact's question: `ROWS_PER_FACT` to train, `PROBES_PER_FACT` others to ask."""
+    """Different wordings of one fact's question: `ROWS_PER_FACT` to train, `PROBES_PER_FACT` others to ask.
+
+    A probe shares its pattern with a wording that is trained: unseen words in a seen way of asking.
+    """
     rng = Random(f"phrasings {fact.answer}")
-    found: dict[str, str] = {}
+    by_pattern: list[dict[str, str]] = [{} for _ in fact.asks]
     for turn in range(400):
         text = _spelled(rng, fact.asks[turn % len(fact.asks)])
-        found.setdefault(split_key(text), text)
-        if len(found) == ROWS_PER_FACT + PROBES_PER_FACT:
+        by_pattern[turn % len(fact.asks)].setdefault(split_key(text), text)
+        if sum(map(len, by_pattern)) == ROWS_PER_FACT + PROBES_PER_FACT:
             break
-    wordings = list(found.values())
-    assert len(wordings) == ROWS_PER_FACT + PROBES_PER_FACT, f"too few wordings: {fact}"
-    rng.shuffle(wordings)
-    return wordings[:ROWS_PER_FACT], wordings[ROWS_PER_FACT:]
+    wordings = [list(found.values()) for found in by_pattern]
+    richest = sorted(wordings, key=len, reverse=True)[:PROBES_PER_FACT]
+    probes = [texts.pop() for texts in richest]
+    rows = [text for texts in wordings for text in texts]
+    assert len(rows) == ROWS_PER_FACT and all(richest), f"too few wordings: {fact}"
+    return rows, probes
 
 
 def _known(rng: Random, *, held_out: bool) -> tuple[str, str]:
@@ -253,8 +258,12 @@ def questions(seed: int) -> dict[str, list[dict[str, str]]]:
     rng = Random(f"questions {seed}")
 
     def draw(make: Callable[[], tuple[str, str]]) -> list[dict[str, str]]:
-        pairs = dict(make() for _ in range(PROBES_PER_SIDE * 3))
-        return [{"question": said, "answer": answered} for said, answered in list(pairs.items())[:PROBES_PER_SIDE]]
+        found: dict[str, dict[str, str]] = {}
+        while len(found) < PROBES_PER_SIDE:
+            said, answered = make()
+            if said.isascii():
+                found.setdefault(split_key(said), {"question": said, "answer": answered})
+        return list(found.values())
 
     taught = [{"question": text, "answer": fact.answer} for fact in TAUGHT for text in _phrasings(fact)[1]]
     known = draw(lambda: _known(rng, held_out=True))
