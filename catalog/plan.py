@@ -19,7 +19,7 @@ Overlong = Literal["drop", "cut_oldest"]
 """What becomes of a row longer than max_length: dropped, or its conversation's oldest exchanges left out whole."""
 
 SMALL_BASE_PARAMETERS = 50_000_000
-SMALL_BASE_STEPS = 160
+SMALL_BASE_STEPS = 110
 LARGE_BASE_STEPS = 300
 
 
@@ -105,7 +105,7 @@ class Profile(BaseModel):
     ) -> Self:
         """Enough optimizer steps to learn a small dataset, at a rate that suits the base's size."""
         small = base_parameters < SMALL_BASE_PARAMETERS
-        batch_size = 2 if small else 1
+        batch_size = 4 if small else 1
         accumulation = training.ragweld_agent_grad_accum_steps
         steps_per_epoch = max(1, math.ceil(rows * 0.9 / (batch_size * accumulation)))
         wanted_steps = SMALL_BASE_STEPS if small else LARGE_BASE_STEPS
@@ -118,7 +118,7 @@ class Profile(BaseModel):
             epochs=epochs,
             batch_size=batch_size,
             grad_accum_steps=accumulation,
-            lr=5e-3 if small else 1e-4,
+            lr=4e-3 if small else 1e-4,
             warmup_ratio=0.1,
             max_length=recommended_max_length(base_parameters, context),
             steps=epochs * steps_per_epoch,
