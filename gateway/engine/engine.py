@@ -61,7 +61,7 @@ class Engine:
         self._aliases = Aliases()
         self._aliases_seen: tuple[int, int, int] | None = None
         self._last_good: dict[BaseId, AdapterId | None] = {}
-        self._refused: set[AdapterId] = set()
+        self._refused: set[tuple[BaseId, AdapterId]] = set()
         self.refused_swaps = 0
 
     async def start(self) -> None:
@@ -288,14 +288,14 @@ class Engine:
     async def _resident_active(self, served: Served) -> AdapterId | None:
         active = self._seen_aliases().active(served.base)
         last_good = self._last_good.get(served.base)
-        if active in self._refused:
+        if active is not None and (served.base, active) in self._refused:
             return last_good
         if active is not None and active != last_good:
             try:
                 await self._make_resident(served, active)
             except (InvalidAdapter, NotFound) as error:
                 log.error("engine: the active adapter %s is refused, the last good one serves: %s", active, error)
-                self._refused.add(active)
+                self._refused.add((served.base, active))
                 self.refused_swaps += 1
                 return last_good
         self._last_good[served.base] = active

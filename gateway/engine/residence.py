@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from catalog.adapters import short
 from catalog.base import blas
 from catalog.base.load import Base
 from catalog.base.lora import Adapter, LinearShape
@@ -132,13 +133,15 @@ class Residence:
         began = time.perf_counter()
         slots, rank = self._table.slots, self._table.rank
         slot = self._table.take(adapter.adapter_id, adapter.rank)
-        if (self._table.slots, self._table.rank) != (slots, rank):
-            self._model.grow(self._table.slots, self._table.rank)
         try:
+            if (self._table.slots, self._table.rank) != (slots, rank):
+                self._model.grow(self._table.slots, self._table.rank)
             self._model.write(slot, adapter, self._table.slots, self._table.rank)
-        except BaseException:
-            self._table.drop(adapter.adapter_id)
-            raise
+        except (RuntimeError, ValueError) as error:
+            self._table.give_back(adapter.adapter_id, slots, rank)
+            raise EngineFailed(
+                f"The adapter {short(adapter.adapter_id)} could not be made resident: {error}"
+            ) from error
         self._counters.swaps += 1
         self._counters.swap_s = time.perf_counter() - began
 

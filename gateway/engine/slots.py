@@ -137,7 +137,9 @@ class SlotLinear(nn.Module):  # type: ignore[misc]
         return y + delta.astype(y.dtype)
 
     def reserve(self, slots: int, rank: int) -> None:
-        """Make room for `slots` slots of `rank`; what is there stays. Zero columns and rows change nothing."""
+        """Make room for at least `slots` slots of `rank`; what is there stays. Zero columns and rows change nothing."""
+        if self._a is not None:
+            slots, rank = max(slots, self._a.shape[0]), max(rank, self._a.shape[2])
         a = mx.zeros((slots, self._shape.inputs, rank))
         b = mx.zeros((slots, rank, self._shape.outputs))
         if self._a is not None and self._b is not None:
@@ -256,6 +258,7 @@ class SlotTable:
         self._rows.setdefault(adapter_id, 0)
         return free
 
-    def drop(self, adapter_id: AdapterId) -> None:
-        """Forget an adapter whose slot could not be written."""
+    def give_back(self, adapter_id: AdapterId, slots: int, rank: int) -> None:
+        """Forget an adapter whose slot could not be written, and the sizes that were taken for it."""
         self._slot_of.pop(adapter_id, None)
+        self.slots, self.rank = slots, rank

@@ -145,7 +145,10 @@ class Worker:
         if base not in self._residences:
             self._make_room(self._loader.size_of(base))
             loaded = self._loader.load(base)
-            self._residences[base] = Residence(loaded, self._limits, self.counters, self._outbox)
+            try:
+                self._residences[base] = Residence(loaded, self._limits, self.counters, self._outbox)
+            except (RuntimeError, ValueError) as error:
+                raise EngineFailed(f"The base {base} could not be made ready: {error}") from error
         return self._residences[base]
 
     def _make_room(self, needed_bytes: int) -> None:

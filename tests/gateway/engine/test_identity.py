@@ -7,9 +7,10 @@ import shutil
 
 import pytest
 
-from catalog.errors import InvalidAdapter, NotFound, Unavailable
+from catalog.errors import EngineFailed, InvalidAdapter, NotFound, Unavailable
 from catalog.ids import BaseId, ModelRef
 from gateway.engine.requests import Generation
+from gateway.engine.slots import SlotModel
 from tests.gateway.engine.conftest import GREEDY, House, answer, prompt, run, running
 from tests.tiny_base import write_adapter
 
@@ -157,5 +158,30 @@ def test_idle_base_leaves_memory_and_the_next_request_loads_it(house: House) -> 
             assert engine.state().ready
             after, _ = await answer(engine, Generation(tokens, house.ids[0], 12, sampling=GREEDY))
             assert before == after
+
+    run(scene())
+
+
+@pytest.mark.parametrize("step", ["grow", "write"])
+def test_a_swap_that_fails_leaves_no_adapter_that_answers_as_the_base(
+    house: House, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = getattr(SlotModel, step)
+    failures = iter([RuntimeError("out of memory")])
+
+    def failing(model: SlotModel, *arguments: object) -> None:
+        for failure in failures:
+            raise failure
+        real(model, *arguments)
+
+    async def scene() -> None:
+        async with running(house) as engine:
+            tokens = await prompt(engine, "hello")
+            monkeypatch.setattr(SlotModel, step, failing)
+            with pytest.raises(EngineFailed, match="out of memory"):
+                await engine.resolve(ModelRef(None, house.ids[3]))
+            for adapter, folder in zip(house.ids, house.folders, strict=True):
+                text, _ = await answer(engine, Generation(tokens, adapter, 16, sampling=GREEDY))
+                assert text == reference(house, folder, tokens, 16)
 
     run(scene())
