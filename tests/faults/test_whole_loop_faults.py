@@ -34,6 +34,11 @@ def answers(house: House) -> str:
     return reply.choices[0].message.content or ""
 
 
+def speaker(house: House) -> str:
+    reply = house.client().chat.completions.create(model="ragweld", messages=[{"role": "user", "content": "Hello!"}])
+    return reply.model
+
+
 def start(house: House, **settings: object) -> str:
     status, body = house.post("/api/agent/train/start", settings)
     assert status in (200, 201), body
@@ -74,7 +79,7 @@ def test_a_spoiled_adapter_is_refused_by_name_and_the_good_one_keeps_serving(hou
     house.wait(lambda: status_of(house, run_id) == "completed", "the run", 120)
     weights = model_folder(house, run_id) / "adapters.safetensors"
     good = weights.read_bytes()
-    before = house.get("/v1/models")
+    before = speaker(house)
     name = sorted(load_file(weights))[0]
 
     def refused(expected: str) -> None:
@@ -82,6 +87,7 @@ def test_a_spoiled_adapter_is_refused_by_name_and_the_good_one_keeps_serving(hou
         assert status == 400, body
         assert expected in body["error"]["message"]
         assert answers(house) == KNOWN["answer"]
+        assert speaker(house) == before
 
     weights.write_bytes(good[:-50])
     refused("adapters.safetensors")
@@ -95,7 +101,7 @@ def test_a_spoiled_adapter_is_refused_by_name_and_the_good_one_keeps_serving(hou
     weights.write_bytes(good)
     status, body = house.post(f"/api/agent/train/run/{run_id}/promote", {})
     assert status in (200, 201), body
-    assert house.get("/v1/models") != before
+    assert speaker(house) == f"ragweld:ragweld-nano@{body['adapter_id'][:12]}"
 
 
 def weights_of(content: bytes, path: Path) -> Path:
