@@ -86,6 +86,7 @@ async def _stream(
             "stream": True,
             "stream_options": {"include_usage": True},
             "logit_bias": {str(end): FORBID for end in ends},
+            "chat_template_kwargs": {"enable_thinking": False},  # an empty thought is shown by one side only
             **ask.extra,
         }
         await _answer(session, server, body, load)
