@@ -42,6 +42,11 @@ def need_chromium() -> Path:
     return _program(CHROMIUM_NAMES, "Chromium", "apt-get install chromium")
 
 
+def need_ffmpeg() -> Path:
+    """`ffmpeg`, with `ffprobe` beside it."""
+    return _program(("ffmpeg",), "ffmpeg", "apt-get install ffmpeg, or brew install ffmpeg")
+
+
 def need_openblas() -> str:
     """The name under which the loader finds OpenBLAS."""
     for name in OPENBLAS_NAMES:

@@ -1,0 +1,93 @@
+"""A real Chromium is filmed, a real ffmpeg cuts, and what came out is looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from catalog.errors import Unavailable
+from deploy.film import cut, proof
+from deploy.film.browser import chromium
+from deploy.film.camera import HEIGHT, WIDTH, Camera, Chapter, Frame, Reel
+from tests.requirements_of_machine import need_chromium, need_ffmpeg
+
+FILMED_MS = 2000
+MOVING = """<body style="margin:0;background:#123"><div id=box style="position:absolute;width:300px;height:300px;
+background:#fa0"></div><script>
+let x = 0; setInterval(() => { x = (x + 12) % 1600; box.style.left = x + "px"; }, 40);
+</script></body>"""
+STILL = "<body style='background:#123;color:white'>nothing moves here</body>"
+
+
+def _film(folder: Path, html: str) -> Path:
+    camera = Camera(folder / "frames")
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+        page.set_content(html)
+        with camera.on(page):
+            camera.chapter(page, "One; a #first = title", "What is seen")
+            page.wait_for_timeout(FILMED_MS)
+            camera.chapter(page, "Two", "The same again")
+            page.wait_for_timeout(FILMED_MS)
+    film = folder / "film.mp4"
+    cut.cut(camera.reel, film, title="A test", comment="filmed")
+    return film
+
+
+@pytest.mark.slow
+def test_a_filmed_page_becomes_h264_with_chapters_in_which_the_picture_moves(tmp_path: Path) -> None:
+    need_chromium()
+    need_ffmpeg()
+    seen = proof.look(_film(tmp_path, MOVING))
+    assert (seen.codec, seen.width, seen.height) == ("h264", WIDTH, HEIGHT)
+    assert seen.chapters == ("One; a #first = title", "Two")
+    assert seen.pictures > 40
+    assert proof.complaints(seen, least_s=6, least_pictures=40, longest_still_s=2) == []
+
+
+@pytest.mark.slow
+def test_a_film_of_a_dead_page_is_complained_of(tmp_path: Path) -> None:
+    need_chromium()
+    need_ffmpeg()
+    seen = proof.look(_film(tmp_path, STILL))
+    wrong = proof.complaints(seen, least_s=1, least_pictures=1, longest_still_s=1)
+    assert [sentence for sentence in wrong if "Nothing moves" in sentence]
+
+
+def test_a_frame_is_shown_until_the_next_one(tmp_path: Path) -> None:
+    reel = Reel(tmp_path)
+    for milliseconds in (1000, 1040, 1540):
+        reel.add({"data": b"jpeg", "timestamp": milliseconds})
+    assert cut.concat_list(reel).splitlines()[1:5] == [
+        "file '000000.jpg'",
+        "duration 0.040000",
+        "file '000001.jpg'",
+        "duration 0.500000",
+    ]
+
+
+def test_a_frame_that_was_overtaken_never_turns_the_clock_back(tmp_path: Path) -> None:
+    reel = Reel(tmp_path)
+    for milliseconds in (1000, 1040, 1020, 1060):
+        reel.add({"data": b"jpeg", "timestamp": milliseconds})
+    assert [frame.at_s for frame in reel.frames] == [1.0, 1.04, 1.06]
+
+
+def test_chapters_lie_one_behind_the_other_to_the_end() -> None:
+    reel = Reel(Path())
+    reel.frames = [Frame(Path("a"), 10.0), Frame(Path("b"), 20.0)]
+    reel.chapters = [Chapter("first", 10.0), Chapter("second", 14.5)]
+    lines = cut.chapter_list(reel).splitlines()
+    assert [line for line in lines if line.startswith(("START", "END"))] == [
+        "START=0",
+        "END=4500",
+        "START=4500",
+        f"END={int(1000 * (10 + cut.LAST_FRAME_S))}",
+    ]
+
+
+def test_a_missing_program_is_said_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(Unavailable, match="ffmpeg"):
+        cut.find("ffmpeg")
