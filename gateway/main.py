@@ -27,6 +27,7 @@ from gateway.app import create_asgi
 from gateway.context import Context
 from gateway.folder_watch import FolderWatch
 from gateway.guard import Guard
+from gateway.home_state import HomeState
 from gateway.lifecycle import Lifecycle
 from gateway.live import FileWatch, LiveSettings, settings_watch
 from gateway.measure import Measures
@@ -81,8 +82,8 @@ def folder_watch(settings: Settings, home: Path, answering: AnswerEngine, adapte
 def build(loaded: Loaded, home: Path, environ: Mapping[str, str], answering: AnswerEngine | None) -> Context:
     """Everything that lives as long as the gateway; raises InvalidRequest when its keys cannot be read."""
     settings, live = loaded.settings, LiveSettings(loaded, home)
-    measures = Measures(answering)
     adapters = AdapterStore(home)
+    measures = Measures(answering, settings.engine, HomeState(home, adapters))
     store = KeyStore(home)
     guard = Guard(store.known(), time.monotonic) if keys.are_asked_for(settings.gateway) else None
     providers = Providers(

@@ -5,6 +5,7 @@ One scrape reads one snapshot of the engine, so its numbers belong together. Lab
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, cast
 
@@ -16,13 +17,20 @@ import catalog
 from catalog import metrics as table
 from catalog.adapters import short
 from catalog.metrics import MetricSpec
+from catalog.settings import EngineSettings
+from gateway.home_state import HomeState
 from gateway.metrics import GATEWAY_METRICS
+from gateway.model_server import protocol_samples
 from gateway.ports import AnswerEngine
 from gateway.providers import BREAKER_NAMES, Provider, Providers, breaker_name
 
 CHAT = "chat"
 _OF_ENGINE = ("ragweld_engine_", "ragweld_adapter_", "ragweld_active_", "ragweld_build_")
 """Names that begin so are read from the engine at a scrape."""
+_OF_PROTOCOL = ("vllm:",)
+"""Names that begin so are what Kubernetes' inference routers read."""
+_OF_HOME = ("ragweld_alias_", "ragweld_home_")
+"""Names that begin so are read from the home folder."""
 _OF_PROVIDERS = ("ragweld_provider_",)
 """Names that begin so are read from what is known of each upstream."""
 
@@ -32,13 +40,17 @@ Sample = tuple[str, list[str], float]
 class Measures:
     """The metrics of one gateway, in a registry of their own."""
 
-    def __init__(self, engine: AnswerEngine | None) -> None:
+    def __init__(self, engine: AnswerEngine | None, limits: EngineSettings, home: HomeState) -> None:
         # No series of birth times beside every other one; the table does not know them.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
-        counted = [spec for spec in GATEWAY_METRICS if not spec.name.startswith((*_OF_ENGINE, *_OF_PROVIDERS))]
-        self._built = table.build(counted, self.registry)
-        self.registry.register(SnapshotCollector(_OF_ENGINE, lambda: engine_samples(engine)))
+        read = (*_OF_ENGINE, *_OF_PROTOCOL, *_OF_HOME, *_OF_PROVIDERS)
+        self._built = table.build([spec for spec in GATEWAY_METRICS if not spec.name.startswith(read)], self.registry)
+        self.registry.register(SnapshotCollector(_OF_HOME, home.samples))
+        self.registry.register(SnapshotCollector(_OF_ENGINE, lambda: engine_samples(engine, limits)))
+        self.registry.register(
+            SnapshotCollector(_OF_PROTOCOL, lambda: protocol_samples(engine, limits, time.time()) if engine else ())
+        )
 
     def show(self, providers: Providers) -> None:
         """Let every scrape read what is known of each upstream."""
@@ -106,7 +118,7 @@ class SnapshotCollector(Collector):
         return families.values()
 
 
-def engine_samples(engine: AnswerEngine | None) -> Iterable[Sample]:
+def engine_samples(engine: AnswerEngine | None, limits: EngineSettings) -> Iterable[Sample]:
     """What the engine is and did."""
     if engine is None:
         yield "ragweld_engine_ready", [], 0
@@ -117,6 +129,7 @@ def engine_samples(engine: AnswerEngine | None) -> Iterable[Sample]:
     yield "ragweld_engine_ready", [], float(state.ready)
     yield "ragweld_engine_rows", [], did.rows
     yield "ragweld_engine_queued_tokens", [], engine.admitted_tokens
+    yield "ragweld_engine_queued_tokens_limit", [], limits.max_queued_tokens
     yield "ragweld_engine_steps_total", [], did.steps
     yield "ragweld_engine_tokens_total", ["prefill"], did.prompt_tokens
     yield "ragweld_engine_tokens_total", ["decode"], did.produced_tokens

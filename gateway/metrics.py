@@ -1,6 +1,7 @@
 """The gateway's metric table: requests under OpenTelemetry's GenAI names in Prometheus spelling, the rest `ragweld_`.
 
-Source: OpenTelemetry semantic conventions for generative AI metrics (names, labels, bucket boundaries).
+Sources: OpenTelemetry semantic conventions for generative AI metrics (names, labels, bucket boundaries); for `vllm:`
+the model server protocol of Kubernetes' inference routers, which `gateway.model_server` fills.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ GATEWAY_METRICS: tuple[MetricSpec, ...] = (
     MetricSpec("ragweld_engine_ready", "gauge", "1 while a base is loaded and the engine thread is alive."),
     MetricSpec("ragweld_engine_rows", "gauge", "Requests in the batch now."),
     MetricSpec("ragweld_engine_queued_tokens", "gauge", "Prompt and answer tokens admitted and not yet done."),
+    MetricSpec("ragweld_engine_queued_tokens_limit", "gauge", "Tokens beyond which a request is refused with 429."),
     MetricSpec("ragweld_engine_steps_total", "counter", "Steps of the batch generator."),
     MetricSpec("ragweld_engine_tokens_total", "counter", "Tokens, prefilled or decoded.", ("phase",)),
     MetricSpec("ragweld_engine_cached_tokens_total", "counter", "Prompt tokens found in the prefix cache."),
@@ -57,6 +59,22 @@ GATEWAY_METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         "ragweld_active_adapter_info", "gauge", "1; the active adapter of each base as labels.", ("base", "adapter")
+    ),
+    MetricSpec(
+        "ragweld_alias_moved_timestamp_seconds",
+        "gauge",
+        "When the active adapter of a base changed, and why: the last few moves.",
+        ("base", "version", "adapter", "reason"),
+    ),
+    MetricSpec("ragweld_home_free_bytes", "gauge", "Free bytes on the disk of the home folder."),
+    MetricSpec("vllm:num_requests_running", "gauge", "Requests in the batch now."),
+    MetricSpec("vllm:num_requests_waiting", "gauge", "Requests that wait for a place in the batch or for a slot."),
+    MetricSpec("vllm:kv_cache_usage_perc", "gauge", "Tokens admitted, of those that may be; 1 is full."),
+    MetricSpec(
+        "vllm:lora_requests_info",
+        "gauge",
+        "Unix time of the scrape; adapters in slots and waited for, as requests name them.",
+        ("max_lora", "running_lora_adapters", "waiting_lora_adapters"),
     ),
     MetricSpec("ragweld_fallbacks_total", "counter", "Answers by another provider, by reason.", ("provider", "reason")),
     MetricSpec(

@@ -67,8 +67,11 @@ class EngineCounters(Protocol):
     cached_tokens: int
     cancelled: int
     rows: int
+    waiting: int
     swaps: int
     swap_s: float
+    slots: frozenset[tuple[BaseId, AdapterId]]
+    waiting_slots: frozenset[tuple[BaseId, AdapterId]]
 
     @property
     def resident(self) -> tuple[AdapterId, ...]: ...

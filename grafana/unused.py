@@ -22,5 +22,12 @@ UNUSED: Mapping[str, str] = {
     "ragweld_provider_first_content_seconds": "an upstream's latency is for the Gateway dashboard",
     "ragweld_cost_usd_total": "what answers cost is for the Gateway dashboard",
     "ragweld_cost_unknown_total": "what answers cost is for the Gateway dashboard",
+    "ragweld_alias_moved_timestamp_seconds": "promotions and rollbacks are for the annotations",
+    "ragweld_home_free_bytes": "a full disk is for the alerts",
+    "ragweld_engine_queued_tokens_limit": "a full queue is for the alerts",
+    "vllm:num_requests_running": "for Kubernetes' routers; the same as ragweld_engine_rows",
+    "vllm:num_requests_waiting": "for Kubernetes' routers and the Gateway dashboard",
+    "vllm:kv_cache_usage_perc": "for Kubernetes' routers; queued tokens of their limit",
+    "vllm:lora_requests_info": "for Kubernetes' routers; a list of names in a label is no number to draw",
     "ragweld_upstream_errors_total": "Learning shows fallbacks by reason; kinds of error are for the Gateway dashboard",
 }

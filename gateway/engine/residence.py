@@ -88,11 +88,18 @@ class Residence:
 
     @property
     def rows(self) -> int:
-        return len(self._rows)
+        """Rows in the batch."""
+        return min(len(self._rows), self._limits.max_rows)
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting)
+        """Rows that are not yet: for want of a slot, or because the batch is full."""
+        return len(self._waiting) + len(self._rows) - self.rows
+
+    @property
+    def waiting_for(self) -> frozenset[AdapterId]:
+        """Adapters that rows wait for a slot for."""
+        return frozenset(row.adapter_id for row in self._waiting if row.adapter_id is not None)
 
     @property
     def resident(self) -> tuple[AdapterId, ...]:

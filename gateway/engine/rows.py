@@ -55,6 +55,8 @@ class Counters:
     swap_s: float = 0.0
     slots: frozenset[tuple[BaseId, AdapterId]] = frozenset()
     """Adapters in a slot of their base."""
+    waiting_slots: frozenset[tuple[BaseId, AdapterId]] = frozenset()
+    """Adapters that rows wait for a slot for."""
 
     @property
     def resident(self) -> tuple[AdapterId, ...]:

@@ -227,6 +227,9 @@ class Worker:
         self.counters.slots = frozenset(
             (one.served.base, adapter_id) for one in everyone for adapter_id in one.resident
         )
+        self.counters.waiting_slots = frozenset(
+            (one.served.base, adapter_id) for one in everyone for adapter_id in one.waiting_for
+        )
 
     def _deliver(self) -> None:
         """Hand all news to their event loops, one wake-up for each loop."""

@@ -37,8 +37,11 @@ class Counters:
     cached_tokens: int = 0
     cancelled: int = 0
     rows: int = 0
+    waiting: int = 0
     swaps: int = 0
     swap_s: float = 0.0
+    slots: frozenset[tuple[BaseId, AdapterId]] = frozenset()
+    waiting_slots: frozenset[tuple[BaseId, AdapterId]] = frozenset()
     resident: tuple[AdapterId, ...] = ()
 
 

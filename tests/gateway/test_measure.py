@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from prometheus_client.parser import text_string_to_metric_families
 
+from catalog.adapters import AdapterStore
 from catalog.metrics import series_names
+from catalog.settings import EngineSettings
+from gateway.home_state import HomeState
 from gateway.measure import Measures
 from gateway.metrics import GATEWAY_METRICS
 from tests.gateway.scripted import ScriptedEngine
@@ -40,5 +45,7 @@ def test_the_engine_is_read_when_it_is_scraped(gateway: Served, engine: Scripted
     assert gateway.metric("ragweld_engine_ready") == 0
 
 
-def test_without_an_engine_it_is_not_ready() -> None:
-    assert Measures(None).registry.get_sample_value("ragweld_engine_ready") == 0
+def test_without_an_engine_it_is_not_ready_and_no_model_server(tmp_path: Path) -> None:
+    measures = Measures(None, EngineSettings(), HomeState(tmp_path, AdapterStore(tmp_path)))
+    assert measures.registry.get_sample_value("ragweld_engine_ready") == 0
+    assert measures.registry.get_sample_value("vllm:num_requests_running") is None

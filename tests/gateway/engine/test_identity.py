@@ -11,7 +11,7 @@ from catalog.errors import EngineFailed, InvalidAdapter, NotFound, Unavailable
 from catalog.ids import BaseId, ModelRef
 from gateway.engine.requests import Generation
 from gateway.engine.slots import SlotModel
-from tests.gateway.engine.conftest import GREEDY, House, answer, prompt, run, running
+from tests.gateway.engine.conftest import GREEDY, House, answer, prompt, run, running, until
 from tests.tiny_base import write_adapter
 
 QUESTIONS = ("hello", "what is the capital of France?", "tell me about the sea and the wind and the rain")
@@ -59,9 +59,12 @@ def test_more_adapters_than_slots_wait_for_one_and_answer_as_themselves(house: H
             tokens = await prompt(engine, "hello")
             alone = [(await answer(engine, Generation(tokens, a, 30, sampling=GREEDY)))[0] for a in house.ids]
             asked = [Generation(tokens, adapter, 30, sampling=GREEDY) for adapter in house.ids * 3]
-            got = await asyncio.gather(*(answer(engine, generation) for generation in asked))
-            assert [text for text, _ in got] == alone * 3
+            got = asyncio.gather(*(answer(engine, generation) for generation in asked))
+            await until(lambda: engine.counters.waiting > 0)
+            assert engine.counters.waiting_slots < {(BaseId(str(house.base)), adapter) for adapter in house.ids}
+            assert [text for text, _ in await got] == alone * 3
             assert len(engine.counters.resident) <= 2
+            await until(lambda: engine.counters.waiting == 0 and not engine.counters.waiting_slots)
 
     run(scene())
 

@@ -164,7 +164,9 @@ def test_many_rows_at_once_all_finish(house: House) -> None:
         async with running(house, max_rows=8) as engine:
             tokens = await prompt(engine, "hello")
             asked = [Generation(tokens, (None, *house.ids)[n % 5], 4 + n % 9, sampling=GREEDY) for n in range(48)]
-            got = await asyncio.gather(*(answer(engine, generation) for generation in asked))
+            answers = asyncio.gather(*(answer(engine, generation) for generation in asked))
+            await until(lambda: (engine.counters.rows, engine.counters.waiting > 0) == (8, True))
+            got = await answers
             assert [finish.completion_tokens for _, finish in got] == [generation.max_tokens for generation in asked]
 
     run(scene())
