@@ -32,6 +32,8 @@ class RunRequest(BaseModel):
     """Whose settings and dataset; also accepted as corpus_id or repo_id."""
     dataset_path: str | None = None
     """JSONL of conversations."""
+    validation_path: str | None = None
+    """JSONL of conversations that are only measured on; without it a tenth of the dataset is held out."""
     base: str | None = None
     """Base model id; default is the scope's."""
     seed: int | None = Field(None, ge=0, lt=1 << 31)
@@ -65,6 +67,7 @@ class Plan(BaseModel):
 
     base: str
     dataset_path: str
+    validation_path: str | None = None
     seed: int
     epochs: int
     batch_size: int
@@ -131,12 +134,15 @@ def recommended_max_length(base_parameters: int, context: int) -> int:
     return min(512 if base_parameters < SMALL_BASE_PARAMETERS else 2048, context)
 
 
-def resolve(request: RunRequest, training: TrainingSettings, profile: Profile) -> Plan:
+def resolve(
+    request: RunRequest, training: TrainingSettings, profile: Profile, validation_path: str | None = None
+) -> Plan:
     """The plan of a run: the request's own values, else the settings', else the profile's."""
     t = training
     return Plan(
         base=profile.base,
         dataset_path=profile.dataset_path,
+        validation_path=validation_path,
         seed=_first(request.seed, 0),
         epochs=_first(request.epochs, profile.epochs),
         batch_size=_first(request.batch_size, profile.batch_size),

@@ -70,6 +70,21 @@ class Promotion(BaseModel):
     base_loss: float | None = None
 
 
+class Labels(BaseModel):
+    """What whoever asked for a run wants remembered of it; nothing of it changes the run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    suffix: str = ""
+    """Of the model's name under OpenAI's fine-tuning API."""
+    metadata: dict[str, str] | None = None
+    learning_rate_multiplier: float | None = None
+    """By which the recommended rate was multiplied; None where the rate itself was given, or nothing."""
+
+
+NO_LABELS = Labels()
+
+
 class Run(BaseModel):
     """A run's life, as `run.json` holds it; its course is in `metrics.jsonl`."""
 
@@ -79,6 +94,7 @@ class Run(BaseModel):
     scope: str
     status: Status
     plan: Plan
+    labels: Labels = NO_LABELS
     created_at: str
     started_at: str | None = None
     ended_at: str | None = None
@@ -281,12 +297,14 @@ class RunStore:
             raise NotFound(f"There is no run {run_id!r}.", hint="GET /api/agent/train/runs lists them.", param="run_id")
         return folder
 
-    def create(self, scope: str, plan: Plan) -> Run:
+    def create(self, scope: str, plan: Plan, labels: Labels = NO_LABELS) -> Run:
         """Queue a run."""
         with self._lock():
             taken = {path.name for path in self.root.iterdir()} if self.root.exists() else set()
             run_id = new_run_id(scope, self._now(), taken)
-            run = Run(run_id=run_id, scope=scope, status="queued", plan=plan, created_at=stamp(self._now()))
+            run = Run(
+                run_id=run_id, scope=scope, status="queued", plan=plan, labels=labels, created_at=stamp(self._now())
+            )
             self._write(run)
         self.log_state(run)
         return run

@@ -65,11 +65,15 @@ def recommend(path: Path, base: str | None, settings: Settings) -> Profile:
 
 
 def start(request: RunRequest, settings: Settings, home: Path, runs: RunStore) -> Run:
-    """Queue a run, after its dataset was read whole; raises InvalidDataset with every defect."""
+    """Queue a run, after its datasets were read whole; raises InvalidDataset with every defect."""
     path = dataset_path(request.dataset_path, settings, home)
     datasets.verify(path)
+    measured_on = dataset_path(request.validation_path, settings, home) if request.validation_path else None
+    if measured_on is not None:
+        datasets.verify(measured_on)
     profile = recommend(path, request.base, settings)
-    return runs.create(request.scope, resolve(request, settings.training, profile))
+    validation_path = str(measured_on) if measured_on is not None else None
+    return runs.create(request.scope, resolve(request, settings.training, profile, validation_path))
 
 
 @dataclass(frozen=True, slots=True)

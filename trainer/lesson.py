@@ -78,6 +78,7 @@ class Lesson:
 def prepare(plan: Plan, home: Path) -> Lesson:
     """Load, split, adapt. Raises InvalidDataset, InvalidRequest or Unavailable, saying what to change."""
     dataset = datasets.read(home / Path(plan.dataset_path).expanduser())
+    validation = datasets.read(home / Path(plan.validation_path).expanduser()) if plan.validation_path else None
     choice = locate.choose(plan.base)
     if not choice.is_wanted:
         raise Unavailable(f"{plan.base} cannot be trained: {choice.reason}.")
@@ -90,6 +91,7 @@ def prepare(plan: Plan, home: Path) -> Lesson:
         seed=plan.seed,
         max_length=min(plan.max_length, base.context),
         overlong=plan.overlong,
+        validation=validation,
     )
     shapes = linear_shapes(base.model)
     parts = scorer(base.model)
@@ -124,7 +126,7 @@ def in_words(lesson: Lesson) -> list[str]:
     return [
         f"{lesson.base.base} ({lesson.reason}), {lesson.base.precision} on {device.current().name}.",
         f"{len(train.rows)} rows to learn from ({train.tokens:,} tokens, {train.supervised_tokens:,} of them "
-        f"supervised), {len(held_out.rows)} held out by seed {plan.seed}, {lesson.material.leaked} of them equal to "
+        f"supervised), {len(held_out.rows)} held out {_held_out_by(plan)}, {lesson.material.leaked} of them equal to "
         f"one that is learned from; of those longer than {plan.max_length} tokens {train.dropped + held_out.dropped} "
         f"dropped, {train.cut + held_out.cut} kept without their oldest exchanges.",
         f"LoRA of rank {plan.lora_rank} on {', '.join(plan.lora_target_modules)} of {blocks} blocks: {numbers:,} "
@@ -133,3 +135,7 @@ def in_words(lesson: Lesson) -> list[str]:
         f"{plan.grad_accum_steps} micro-batches of {plan.batch_size} rows; the learning rate rises for {rising} "
         f"steps to {plan.lr:g} and falls as a cosine.",
     ]
+
+
+def _held_out_by(plan: Plan) -> str:
+    return f"by {Path(plan.validation_path).name}" if plan.validation_path else f"by seed {plan.seed}"

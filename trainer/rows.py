@@ -15,7 +15,7 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from catalog import datasets
 from catalog.base.rows import Row, Rows, rows_of
-from catalog.datasets import Conversation, Dataset
+from catalog.datasets import Conversation, Dataset, Split
 from catalog.errors import InvalidDataset, InvalidRequest
 from catalog.plan import Overlong
 
@@ -42,11 +42,21 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """A dataset as rows, split by the seed."""
+    """A dataset as rows, split by the seed, or with rows of another file held out."""
 
     dataset: Dataset
     train: Side
     held_out: Side
+    validation: Dataset | None = None
+    """What the held-out rows are, where they are not a part of the dataset."""
+
+    @property
+    def rows_sha256(self) -> str:
+        """Tells whether other rows are the same ones on the same sides."""
+        own = self.dataset.rows_sha256
+        if self.validation is None:
+            return own
+        return hashlib.sha256(f"{own} {self.validation.rows_sha256}".encode()).hexdigest()
 
     @property
     def leaked(self) -> int:
@@ -56,24 +66,34 @@ class Material:
 
 
 def prepare(
-    tokenizer: TokenizerWrapper, dataset: Dataset, *, seed: int, max_length: int, overlong: Overlong = "drop"
+    tokenizer: TokenizerWrapper,
+    dataset: Dataset,
+    *,
+    seed: int,
+    max_length: int,
+    overlong: Overlong = "drop",
+    validation: Dataset | None = None,
 ) -> Material:
-    """Tokenise both sides of the split. Raises InvalidDataset with every row at fault, or when nothing is left."""
-    split = datasets.split(dataset.rows, seed)
+    """Tokenise both sides: those of the split, or all of `dataset` and of `validation`.
+
+    Raises InvalidDataset with every row at fault, or when nothing is left.
+    """
+    split = Split(dataset.rows, validation.rows) if validation else datasets.split(dataset.rows, seed)
+    held_out_file = (validation or dataset).path.name
     defects: list[str] = []
 
-    def side(conversations: Iterable[Conversation]) -> Side:
+    def side(conversations: Iterable[Conversation], file: str) -> Side:
         rows: list[Row] = []
         dropped, cut, digests = 0, 0, []
         for conversation in conversations:
             digests.append(hashlib.sha256(conversation.canonical()).hexdigest())
-            made = _rows_of(tokenizer, conversation, max_length, overlong, dataset.path.name, defects)
+            made = _rows_of(tokenizer, conversation, max_length, overlong, file, defects)
             rows += made.rows
             dropped += made.dropped
             cut += made.cut
         return Side(tuple(rows), dropped, tuple(digests), cut)
 
-    train, held_out = side(split.train), side(split.held_out)
+    train, held_out = side(split.train, dataset.path.name), side(split.held_out, held_out_file)
     if defects:
         shown = "; ".join(defects[:3])
         raise InvalidDataset(
@@ -85,7 +105,7 @@ def prepare(
             f"All {train.dropped} training rows of {dataset.path.name} are longer than {max_length} tokens.",
             hint="Raise max_length.",
         )
-    return Material(dataset, train, held_out)
+    return Material(dataset, train, held_out, validation)
 
 
 def _rows_of(

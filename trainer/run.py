@@ -125,7 +125,7 @@ def _go_on(run: Run, place: Workplace, prepared: Lesson, reporter: Reporter) -> 
 
 
 def _rows_sha256(prepared: Lesson) -> str:
-    return prepared.material.dataset.rows_sha256
+    return prepared.material.rows_sha256
 
 
 def _keep(run: Run, place: Workplace, prepared: Lesson, done: Course, reporter: Reporter) -> AdapterId | None:
@@ -151,7 +151,7 @@ def _manifest(run: Run, prepared: Lesson, done: Course, step: int) -> Manifest:
         dataset=DatasetRecord(
             path=run.plan.dataset_path,
             bytes_sha256=dataset.bytes_sha256,
-            rows_sha256=dataset.rows_sha256,
+            rows_sha256=prepared.material.rows_sha256,
             split_seed=run.plan.seed,
             held_out_sha256=list(held_out.digests),
             train_rows=len(train_side.rows),

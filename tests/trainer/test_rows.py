@@ -128,6 +128,16 @@ def test_held_out_rows_that_are_also_learned_from_are_counted(base: Base, write_
     assert material(base, write_rows([fact(number) for number in range(12)])).leaked == 0
 
 
+def test_rows_of_a_validation_file_are_held_out_and_all_of_the_dataset_is_learned(
+    base: Base, write_rows: WriteRows
+) -> None:
+    dataset = datasets.read(write_rows([fact(number) for number in range(20)]))
+    validation = datasets.read(write_rows([fact(number) for number in range(18, 25)], "validation.jsonl"))
+    made = prepare(base.tokenizer, dataset, seed=0, max_length=512, validation=validation)
+    assert (len(made.train.rows), len(made.held_out.rows), made.leaked) == (20, 7, 2)
+    assert made.rows_sha256 != prepare(base.tokenizer, dataset, seed=0, max_length=512).rows_sha256
+
+
 def test_a_dataset_of_nothing_but_long_rows_is_refused(base: Base, write_rows: WriteRows) -> None:
     with pytest.raises(InvalidDataset, match="longer than 16 tokens"):
         material(base, write_rows([fact(1), fact(2)]), max_length=16)

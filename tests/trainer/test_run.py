@@ -283,6 +283,16 @@ def test_defects_of_a_dataset_are_named_in_one_line(home: Home, make_plan: MakeP
     assert run.reason.endswith("Mend the rows and start again.")
 
 
+def test_a_validation_file_is_what_the_run_is_measured_on(
+    home: Home, make_plan: MakePlan, write_rows: WriteRows
+) -> None:
+    validation = write_rows([fact(number) for number in range(30, 33)], "validation.jsonl")
+    run = home.train(make_plan(epochs=1, validation_path=str(validation), promote_if_improves=False))
+    assert run.status == "completed"
+    dataset = json.loads((home.store.model_folder(run.run_id) / "manifest.json").read_bytes())["dataset"]
+    assert (dataset["train_rows"], dataset["held_out_rows"]) == (20, 3)
+
+
 def test_one_row_is_learned_but_never_promoted(home: Home, make_plan: MakePlan, write_rows: WriteRows) -> None:
     run = home.train(make_plan(dataset_path=str(write_rows([fact(1)], "one.jsonl"))))
     assert run.status == "completed"
