@@ -136,7 +136,7 @@ class _Walk:
         self._clock = clock
         self._save = save
         self._started_s = clock() - course.learned_s
-        self._exams = steps_of_exams(lesson.steps) if lesson.held_out.tokens else set()
+        self._exams = steps_of_exams(lesson.steps) if lesson.held_out.examples else set()
 
     def to_the_end(self) -> None:
         """Every step, with a look at all held-out rows before the first, about ten times on the way, and at the end."""
@@ -194,13 +194,13 @@ class _Walk:
     def _tell(self, result: StepResult, took_s: float, before: mx.array) -> None:
         """Measure the point where the step arrived."""
         after = self._learner.flat()
-        probe = measure(self._learner.model, self._lesson.scorer, self._lesson.probe)
+        probe = measure(self._learner.model, self._lesson.objective, self._lesson.probe)
         reading = replace(
             self._reporter.snapshot,
             step=self.course.steps_done,
             epoch=self.course.steps_done / self._lesson.steps_per_epoch,
             loss=result.loss,
-            probe_loss=probe.loss if probe.tokens else None,
+            probe_loss=probe.loss if probe.counts else None,
             lr=result.lr,
             grad_norm=result.grad_norm,
             param_norm=length(after),
@@ -219,14 +219,14 @@ class _Walk:
         best = self.course.best
         if best is not None and best.step == step:
             self.course.kept = Kept(step, self._learner.tensors())
-        nats = sum(result.loss * result.supervised_tokens for result in self.course.since_exam)
-        tokens = sum(result.supervised_tokens for result in self.course.since_exam)
+        nats = sum(result.loss * result.count for result in self.course.since_exam)
+        count = sum(result.count for result in self.course.since_exam)
         self.course.since_exam.clear()
         epoch = step / self._lesson.steps_per_epoch
-        self._reporter.evaluated(step, epoch, nats / tokens if tokens else None, loss, best.loss if best else None)
+        self._reporter.evaluated(step, epoch, nats / count if count else None, loss, best.loss if best else None)
 
     def _measure(self) -> Measurement:
-        return measure(self._learner.model, self._lesson.scorer, self._lesson.held_out, self._look)
+        return measure(self._learner.model, self._lesson.objective, self._lesson.held_out, self._look)
 
 
 def steps_of_exams(steps: int) -> set[int]:

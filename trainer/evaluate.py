@@ -11,12 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
-
 from catalog.base import blas
 from catalog.base.lora import Adapter
 from trainer.batches import Batch, in_order_of_length, make_batch
-from trainer.loss import Scorer
+from trainer.objective import Objective
 from trainer.rows import Row
 
 blas.preload()
@@ -32,15 +30,15 @@ ROWS_AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Loss of each row, in nats summed over its supervised tokens, and how many those are."""
+    """Loss of each row: nats summed over what its objective counts (its supervised tokens), and how many those are."""
 
     nats: tuple[float, ...]
-    tokens: tuple[int, ...]
+    counts: tuple[int, ...]
 
     @property
     def loss(self) -> float:
-        """Nats per supervised token over all rows; NaN when there are none."""
-        return math.fsum(self.nats) / sum(self.tokens) if self.tokens else math.nan
+        """Nats per counted thing over all rows; NaN when there are none."""
+        return math.fsum(self.nats) / sum(self.counts) if self.counts else math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +48,28 @@ class Exam:
     batches: tuple[Batch, ...]
     places: tuple[tuple[int, ...], ...]
     """For each batch, which rows it holds."""
-    tokens: tuple[int, ...]
+    examples: int
 
 
 def exam(rows: Sequence[Row]) -> Exam:
     """Make the batches once for all measurements."""
     places = in_order_of_length(rows, ROWS_AT_ONCE)
     batches = tuple(make_batch([rows[index] for index in batch]) for batch in places)
-    return Exam(batches, tuple(map(tuple, places)), tuple(row.supervised_tokens for row in rows))
+    return Exam(batches, tuple(map(tuple, places)), len(rows))
 
 
-def measure(model: nn.Module, scorer: Scorer, exam: Exam, between: Callable[[], None] = lambda: None) -> Measurement:
+def measure(
+    model: nn.Module, objective: Objective, exam: Exam, between: Callable[[], None] = lambda: None
+) -> Measurement:
     """Loss of every row of the exam. `between` is called before each batch and may raise to give up."""
-    nats = [0.0] * len(exam.tokens)
+    nats, counts = [0.0] * exam.examples, [0] * exam.examples
     with _not_training(model):
         for batch, places in zip(exam.batches, exam.places, strict=True):
             between()
-            losses = np.array(scorer.token_losses(batch), np.float64)[: batch.supervised_tokens]
-            for place, row_nats in zip(places, np.bincount(batch.row_of_P, losses, batch.rows), strict=True):
-                nats[place] = float(row_nats)
-    return Measurement(tuple(nats), exam.tokens)
+            grades = objective.grade(batch)
+            for place, lost, count in zip(places, grades.nats, grades.counts, strict=True):
+                nats[place], counts[place] = float(lost), int(count)
+    return Measurement(tuple(nats), tuple(counts))
 
 
 @contextmanager

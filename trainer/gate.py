@@ -28,14 +28,14 @@ def decide(
 ) -> Verdict:
     """Compare; where no adapter is active, `active` is the base's own measurement."""
     named = {"candidate": candidate, "active adapter": active, "base": base}
-    losses = [None if measured is None or not measured.tokens else measured.loss for measured in named.values()]
+    losses = [None if measured is None or not measured.counts else measured.loss for measured in named.values()]
     for (name, measured), loss in zip(named.items(), losses, strict=True):
         if measured is None or loss is None:
             return Verdict(False, f"Not promoted: there is no measurement of the {name}.", *losses)
         if not math.isfinite(loss) or not all(map(math.isfinite, measured.nats)):
             return Verdict(False, f"Not promoted: the loss of the {name} is not finite.", *losses)
     assert candidate is not None and active is not None and base is not None
-    if not candidate.tokens == active.tokens == base.tokens:
+    if not candidate.counts == active.counts == base.counts:
         return Verdict(False, "Not promoted: the three were not measured on the same rows.", *losses)
     for name, other in (("active adapter", active), ("base", base)):
         if not candidate.loss < other.loss - epsilon:

@@ -15,7 +15,7 @@ from typing import cast
 from catalog.base import blas
 from catalog.errors import Conflict
 from trainer.batches import Batch, step_seed
-from trainer.loss import Scorer
+from trainer.objective import Objective
 
 blas.preload()
 
@@ -29,7 +29,7 @@ MAX_GRAD_NORM = 1.0
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What one step measured. `loss` in nats per supervised token; `grad_norm` before clipping."""
+    """What one step measured. `loss` in nats per counted thing; `grad_norm` before clipping."""
 
     loss: float
     grad_norm: float
@@ -38,6 +38,8 @@ class StepResult:
     rows: int
     tokens: int
     supervised_tokens: int
+    count: int
+    """What the loss was divided by; the objective says of what."""
     applied: bool
     """False: something was not finite, and nothing was changed."""
 
@@ -63,12 +65,13 @@ class LearnerState:
 class Learner:
     """A model with trainable parameters and its optimizer; nothing else of a run's state is needed to go on."""
 
-    def __init__(self, model: nn.Module, scorer: Scorer, seed: int) -> None:
+    def __init__(self, model: nn.Module, objective: Objective, seed: int) -> None:
         self.model = model
+        self._objective = objective
         self._seed = seed
         self._optimizer = optimizers.AdamW(learning_rate=0.0, bias_correction=True)
         self._optimizer.init(model.trainable_parameters())
-        self._gradients = nn.value_and_grad(model, scorer.loss_sum)
+        self._gradients = nn.value_and_grad(model, objective.loss_sum)
         self.start = self.flat()
         """Where the trainable numbers began, also of a run that was resumed."""
 
@@ -77,7 +80,7 @@ class Learner:
         mx.random.seed(step_seed(self._seed, step))
         self.model.train()
         total_loss, gradients = mx.array(0.0), None
-        rows = tokens = supervised = 0
+        rows = tokens = supervised = count = 0
         for batch in micro_batches:
             between()
             loss, found = self._gradients(batch)
@@ -85,16 +88,17 @@ class Learner:
             gradients = found if gradients is None else tree_map(mx.add, gradients, found)
             mx.eval(total_loss, gradients)
             rows, tokens, supervised = rows + batch.rows, tokens + batch.tokens, supervised + batch.supervised_tokens
-        mean = tree_map(lambda gradient: gradient / supervised, gradients)
+            count += self._objective.count(batch)
+        mean = tree_map(lambda gradient: gradient / count, gradients)
         clipped, norm = optimizers.clip_grad_norm(mean, MAX_GRAD_NORM)
         self._optimizer.learning_rate = lr
-        loss_value, norm_value = number(total_loss) / supervised, number(norm)
+        loss_value, norm_value = number(total_loss) / count, number(norm)
         applied = math.isfinite(loss_value) and math.isfinite(norm_value)
         if applied:
             self._optimizer.update(self.model, clipped)
             mx.eval(self.model.trainable_parameters(), self._optimizer.state)
         used = number(self._optimizer.learning_rate)
-        return StepResult(loss_value, norm_value, used, rows, tokens, supervised, applied)
+        return StepResult(loss_value, norm_value, used, rows, tokens, supervised, count, applied)
 
     def state(self) -> LearnerState:
         """A snapshot from which another learner goes on bit for bit."""

@@ -22,7 +22,8 @@ from trainer import batches, rows, schedule
 from trainer.batches import StepRows
 from trainer.evaluate import Exam, exam
 from trainer.learner import Learner
-from trainer.loss import Scorer, scorer
+from trainer.loss import scorer
+from trainer.objective import Imitation, Objective
 from trainer.rows import Material
 
 PROBE_ROWS = 4
@@ -38,7 +39,7 @@ class Lesson:
     shapes: Mapping[str, LinearShape]
     config: AdapterConfig
     material: Material
-    scorer: Scorer
+    objective: Objective
     learner: Learner
     held_out: Exam
     probe: Exam
@@ -94,7 +95,7 @@ def prepare(plan: Plan, home: Path) -> Lesson:
         validation=validation,
     )
     shapes = linear_shapes(base.model)
-    parts = scorer(base.model)
+    objective = Imitation(scorer(base.model))
     lora = LoraSettings(plan.lora_rank, plan.lora_alpha, plan.lora_dropout, tuple(plan.lora_target_modules))
     config = add_lora(base.model, lora, plan.seed).model_copy(update={"model": base.base})
     return Lesson(
@@ -104,8 +105,8 @@ def prepare(plan: Plan, home: Path) -> Lesson:
         shapes=shapes,
         config=config,
         material=material,
-        scorer=parts,
-        learner=Learner(base.model, parts, plan.seed),
+        objective=objective,
+        learner=Learner(base.model, objective, plan.seed),
         held_out=exam(material.held_out.rows),
         probe=exam(_probe_rows(material, plan.seed)),
     )

@@ -30,7 +30,7 @@ def consider(
     active_id = adapters.active(lesson.base.base)
     if active_id == candidate_id and adapters.aliases().bases[lesson.base.base][-1].reason == _reason(run_id):
         return Verdict(True, "Promoted by an earlier life of this run.")
-    if not lesson.held_out.tokens:
+    if not lesson.held_out.examples:
         return Verdict(False, "Not promoted: no row was held out, so nothing was measured.")
     candidate = _measure(lesson, adapters.folder(candidate_id))
     try:
@@ -53,4 +53,4 @@ def _reason(run_id: str) -> str:
 def _measure(lesson: Lesson, folder: Path) -> Measurement:
     adapter = read_adapter(folder, lesson.shapes)
     with wearing(lesson.learner.model, adapter):
-        return measure(lesson.learner.model, lesson.scorer, lesson.held_out)
+        return measure(lesson.learner.model, lesson.objective, lesson.held_out)

@@ -61,7 +61,7 @@ def checkpoint() -> Checkpoint:
     def tensors(seed: int) -> dict[str, mx.array]:
         return {name: mx.random.normal((4, 2), key=mx.random.key(seed)) for name in ("a.lora_a", "a.lora_b")}
 
-    result = StepResult(0.1 + 0.2, math.inf, 1e-3, 2, 30, 7, False)
+    result = StepResult(0.1 + 0.2, math.inf, 1e-3, 2, 30, 7, 7, False)
     snapshot = RunSnapshot("r", "tiny", step=7, loss=math.pi, point=Point(0.1, -0.2, 0.3, 0.4, "d"))
     return Checkpoint(
         rows_sha256="0" * 64,

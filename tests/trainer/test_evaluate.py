@@ -16,7 +16,8 @@ from tests.tiny_base import write_adapter
 from trainer.batches import make_batch
 from trainer.evaluate import Measurement, exam, measure, wearing
 from trainer.learner import Learner
-from trainer.loss import Scorer, scorer
+from trainer.loss import scorer
+from trainer.objective import Imitation
 from trainer.rows import Row
 
 
@@ -27,9 +28,9 @@ def rows(count: int) -> list[Row]:
     ]
 
 
-def learner(folder: Path) -> tuple[Learner, Scorer]:
+def learner(folder: Path) -> tuple[Learner, Imitation]:
     base = load(BaseId("tiny"), folder)
-    parts = scorer(base.model)
+    parts = Imitation(scorer(base.model))
     add_lora(base.model, LoraSettings(4, 8.0, 0.3, ("q_proj", "v_proj")), seed=1)
     return Learner(base.model, parts, seed=1), parts
 
@@ -58,12 +59,12 @@ def test_dropout_is_off_and_the_mode_is_given_back(base_folder: Path) -> None:
 
 def test_each_row_gets_its_own_loss(base: Base) -> None:
     made = rows(11)
-    measured = measure(base.model, scorer(base.model), exam(made))
-    for row, nats, tokens in zip(made, measured.nats, measured.tokens, strict=True):
+    measured = measure(base.model, Imitation(scorer(base.model)), exam(made))
+    for row, nats, tokens in zip(made, measured.nats, measured.counts, strict=True):
         losses = nn.losses.cross_entropy(base.model(mx.array([row.tokens[:-1]]))[0], mx.array(row.tokens[1:]))
         assert nats == pytest.approx((losses * mx.array(row.supervised[1:])).sum().item(), rel=1e-4)
         assert tokens == row.supervised_tokens
-    assert measured.loss == pytest.approx(sum(measured.nats) / sum(measured.tokens))
+    assert measured.loss == pytest.approx(sum(measured.nats) / sum(measured.counts))
 
 
 def test_the_loss_is_weighted_by_tokens_and_nothing_is_not_a_number() -> None:
@@ -74,7 +75,7 @@ def test_the_loss_is_weighted_by_tokens_and_nothing_is_not_a_number() -> None:
 def test_a_model_wears_an_adapter_only_for_the_block(base: Base, base_folder: Path, tmp_path: Path) -> None:
     keys = ("self_attn.q_proj", "mlp.up_proj")
     folder = write_adapter(tmp_path / "adapter", base_folder, seed=5, keys=keys)
-    shapes, parts, paper = linear_shapes(base.model), scorer(base.model), exam(rows(4))
+    shapes, parts, paper = linear_shapes(base.model), Imitation(scorer(base.model)), exam(rows(4))
     bare = measure(base.model, parts, paper)
     with wearing(base.model, read_adapter(folder, shapes)):
         worn = measure(base.model, parts, paper)

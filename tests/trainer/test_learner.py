@@ -16,6 +16,7 @@ from catalog.ids import BaseId
 from trainer.batches import Batch, make_batch
 from trainer.learner import MAX_GRAD_NORM, Learner
 from trainer.loss import scorer
+from trainer.objective import Imitation
 from trainer.rows import Row
 
 Tensors = dict[str, mx.array]
@@ -36,9 +37,9 @@ def batches(size: int, made: list[Row]) -> Iterator[Batch]:
 def make_learner(base_folder: object) -> Callable[..., Learner]:
     def make(dropout: float = 0.0, seed: int = 0) -> Learner:
         base: Base = load(BaseId("tiny"), base_folder)
-        parts = scorer(base.model)
+        objective = Imitation(scorer(base.model))
         add_lora(base.model, LoraSettings(4, 8.0, dropout, ("q_proj", "v_proj")), seed)
-        return Learner(base.model, parts, seed)
+        return Learner(base.model, objective, seed)
 
     return make
 
