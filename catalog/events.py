@@ -36,7 +36,8 @@ class Event(BaseModel):
     message: str | None = None
     percent: float | None = None
     status: str | None = None
-    """Of a `state` event: the run's status, or `stalled` or `resumed` (with the step after which it goes on)."""
+    """Of a `state` event: the run's status, or `stalled` or `resumed` (with the step after which it goes on), or of its
+    picture `plane_frozen`, `plane_refit` or `surface_measured`."""
     metrics: dict[str, float | None] | None = None
     """`train_loss` and `eval_loss`, mean over supervised tokens, in nats."""
     proj_x: float | None = None

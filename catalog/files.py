@@ -28,6 +28,10 @@ def fsync_path(path: Path) -> None:
         os.close(descriptor)
 
 
+def no_fsync(path: Path) -> None:
+    """For what can be made again: still whole or absent, but a power cut may take it."""
+
+
 def write_bytes(target: Path, content: bytes, *, mode: int = 0o644, fsync: Callable[[Path], None] = fsync_path) -> None:
     """Replace `target` by `content`, atomically and durably."""
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -25,6 +25,7 @@ from gateway.api import (
     keys,
     knowledge,
     models,
+    pictures,
     runs,
 )
 from gateway.border import Border
@@ -32,7 +33,7 @@ from gateway.context import Context
 
 log = logging.getLogger(__name__)
 
-ROOMS = (chat, models, runs, datasets, adapters, engine, config, benchmark, knowledge, keys, admin, health)
+ROOMS = (chat, models, runs, pictures, datasets, adapters, engine, config, benchmark, knowledge, keys, admin, health)
 
 
 def create_app(context: Context) -> Litestar:

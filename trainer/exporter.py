@@ -49,11 +49,22 @@ class RunSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """What is measured of one run's surface: grid points (x, y, loss), and the path (step, x, y, loss) on its plane."""
+
+    run_id: str
+    grid: tuple[tuple[float, float, float], ...]
+    path: tuple[tuple[int, float, float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that one scrape shows; `runs` newest first."""
 
     busy: bool = False
     runs: tuple[RunSnapshot, ...] = ()
+    picture: Picture | None = None
+    """Of the newest run alone, since a surface is hundreds of series."""
     ended: Mapping[str, int] = field(default_factory=dict)
     """Runs ended since this process started, by status."""
     decisions: Mapping[str, int] = field(default_factory=dict)
@@ -105,8 +116,21 @@ def _samples(name: str, snapshot: Snapshot) -> Iterable[tuple[tuple[str, ...], f
             return [((verdict,), float(count)) for verdict, count in snapshot.decisions.items()]
         case "ragweld_train_run_info":
             return [((run.run_id, run.base, run.status), 1.0) for run in snapshot.runs]
+        case "ragweld_train_surface_loss" | "ragweld_train_path_loss":
+            return _picture_samples(name, snapshot.picture) if snapshot.picture else ()
     values = [(run.run_id, RUN_VALUES[name](run)) for run in snapshot.runs]
     return [((run_id,), float(value)) for run_id, value in values if value is not None]
+
+
+def _picture_samples(name: str, picture: Picture) -> Iterable[tuple[tuple[str, ...], float]]:
+    if name == "ragweld_train_surface_loss":
+        return [((picture.run_id, decimal(x), decimal(y)), loss) for x, y, loss in picture.grid]
+    return [((picture.run_id, str(step), decimal(x), decimal(y)), loss) for step, x, y, loss in picture.path]
+
+
+def decimal(coordinate: float) -> str:
+    """A coordinate as a label."""
+    return f"{coordinate:.6g}"
 
 
 class Board(Collector):
@@ -121,7 +145,17 @@ class Board(Collector):
     def show(self, run: RunSnapshot) -> None:
         """Put `run` first; the oldest beyond the last few leaves."""
         others = [other for other in self.snapshot.runs if other.run_id != run.run_id]
-        self.snapshot = replace(self.snapshot, busy=run.status == "running", runs=(run, *others)[:RUNS_SHOWN])
+        picture = self.snapshot.picture
+        self.snapshot = replace(
+            self.snapshot,
+            busy=run.status == "running",
+            runs=(run, *others)[:RUNS_SHOWN],
+            picture=picture if picture is not None and picture.run_id == run.run_id else None,
+        )
+
+    def draw(self, picture: Picture) -> None:
+        """Show what is measured of a run's surface so far."""
+        self.snapshot = replace(self.snapshot, picture=picture)
 
     def end(self, run_id: str, status: str) -> None:
         """Count the run's end and show its status."""

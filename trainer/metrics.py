@@ -37,5 +37,17 @@ TRAINER_METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec("ragweld_train_projection_off_plane", "gauge", "Distance of the true point from the plane.", _RUN),
     MetricSpec("ragweld_train_projection_share", "gauge", "Share of the squared displacement held by the plane.", _RUN),
+    MetricSpec(
+        "ragweld_train_surface_loss",
+        "gauge",
+        "Measured loss on the probe batch at a grid point of the plane of the run's kept snapshots; x and y say where.",
+        ("run_id", "x", "y"),
+    ),
+    MetricSpec(
+        "ragweld_train_path_loss",
+        "gauge",
+        "Measured loss on the probe batch where the run was after a step; x and y say where on the surface's plane.",
+        ("run_id", "step", "x", "y"),
+    ),
     MetricSpec("ragweld_train_promotions_total", "counter", "Gate decisions, by verdict.", ("verdict",)),
 )

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from catalog.errors import Unavailable
-from trainer.exporter import RUN_VALUES, RUNS_SHOWN, Board, RunSnapshot, Server, serve
+from trainer.exporter import RUN_VALUES, RUNS_SHOWN, Board, Picture, RunSnapshot, Server, serve
 from trainer.metrics import TRAINER_METRICS
 from trainer.projection import Point
 
@@ -33,6 +33,8 @@ WHOLE = RunSnapshot(
     memory_bytes=1 << 28,
     point=Point(1.0, -2.0, 0.5, 0.95, "d" * 64),
 )
+
+PICTURE = Picture(WHOLE.run_id, grid=((0.5, -1.25e-7, 3.5), (1 / 3, 0.0, 3.25)), path=((12, 0.25, 0.125, 3.4),))
 
 
 def scrape(board: Board) -> dict[str, list[tuple[dict[str, str], float]]]:
@@ -58,6 +60,7 @@ def server() -> Iterator[Server]:
 def test_a_whole_snapshot_shows_every_row_of_the_table_and_nothing_else() -> None:
     board = Board()
     board.show(WHOLE)
+    board.draw(PICTURE)
     found = scrape(board)
     assert set(found) == {spec.name for spec in TRAINER_METRICS}
     for spec in TRAINER_METRICS:
@@ -97,6 +100,21 @@ def test_only_the_last_few_runs_are_shown() -> None:
         board.end(f"run{number}", "completed")
     assert [run.run_id for run in board.snapshot.runs] == ["run6", "run5", "run4", "run3"]
     assert len(scrape(board)["ragweld_train_step"]) == RUNS_SHOWN
+
+
+def test_the_surface_is_that_of_the_newest_run_alone() -> None:
+    board = Board()
+    board.show(WHOLE)
+    board.draw(PICTURE)
+    run = {"run_id": WHOLE.run_id}
+    found = scrape(board)
+    assert found["ragweld_train_surface_loss"] == [
+        (run | {"x": "0.5", "y": "-1.25e-07"}, 3.5),
+        (run | {"x": "0.333333", "y": "0"}, 3.25),
+    ]
+    assert found["ragweld_train_path_loss"] == [(run | {"step": "12", "x": "0.25", "y": "0.125"}, 3.4)]
+    board.show(RunSnapshot("default__1", "ragweld-nano"))
+    assert "ragweld_train_surface_loss" not in scrape(board)
 
 
 def test_ends_and_decisions_are_counted() -> None:
