@@ -11,7 +11,7 @@ from typing import Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from catalog.settings import TrainingSettings
+from catalog.settings import LrSchedule, Optimizer, TrainingSettings
 
 T = TypeVar("T")
 
@@ -46,6 +46,14 @@ class RunRequest(BaseModel):
     """Peak learning rate."""
     warmup_ratio: float | None = Field(None, ge=0, le=0.9)
     """Share of the steps in which the learning rate rises."""
+    lr_schedule: LrSchedule | None = None
+    """How the learning rate goes on after its rise."""
+    optimizer: Optimizer | None = None
+    weight_decay: float | None = Field(None, ge=0, le=1)
+    max_grad_norm: float | None = Field(None, ge=0, le=1000)
+    """A longer gradient is cut to this length; 0 cuts none."""
+    grad_checkpoint: bool | None = None
+    """True recomputes each block in the backward pass: far less memory for a third more time."""
     max_length: int | None = Field(None, ge=16, le=131072)
     """Tokens of the longest row."""
     overlong: Overlong = "drop"
@@ -56,12 +64,21 @@ class RunRequest(BaseModel):
     lora_target_modules: list[str] | None = Field(None, min_length=1)
     grad_accum_steps: int | None = Field(None, ge=1, le=128)
     telemetry_interval_steps: int | None = Field(None, ge=1, le=20)
+    eval_interval_steps: int | None = Field(None, ge=0, le=100_000)
+    """Steps between two measurements of all held-out rows; 0 makes ten of them in a run."""
+    early_stopping_patience: int | None = Field(None, ge=0, le=1000)
+    """Measurements in a row without a new best after which the run is complete; 0 takes every step."""
+    max_skipped_steps: int | None = Field(None, ge=0, le=1000)
+    """Steps whose loss or gradient is not finite, or leaps, that are skipped before the run ends as diverged."""
     promote_if_improves: bool | None = None
     promote_epsilon: float | None = Field(None, ge=0, le=10)
 
 
 class Plan(BaseModel):
-    """Every setting of one run, as `run.json` and the manifest record it."""
+    """Every setting of one run, as `run.json` and the manifest record it.
+
+    What came after the first version has the value that it did not know it had, so that its runs can be read.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -83,6 +100,14 @@ class Plan(BaseModel):
     telemetry_interval_steps: int
     promote_if_improves: bool
     promote_epsilon: float
+    optimizer: Optimizer = "adamw"
+    weight_decay: float = 0.01
+    lr_schedule: LrSchedule = "cosine"
+    max_grad_norm: float = 1.0
+    grad_checkpoint: bool = False
+    eval_interval_steps: int = 0
+    early_stopping_patience: int = 0
+    max_skipped_steps: int = 5
 
 
 class Profile(BaseModel):
@@ -158,6 +183,14 @@ def resolve(
         telemetry_interval_steps=_first(request.telemetry_interval_steps, t.ragweld_agent_telemetry_interval_steps),
         promote_if_improves=_first(request.promote_if_improves, bool(t.ragweld_agent_promote_if_improves)),
         promote_epsilon=_first(request.promote_epsilon, t.ragweld_agent_promote_epsilon),
+        optimizer=_first(request.optimizer, t.ragweld_agent_optimizer),
+        weight_decay=_first(request.weight_decay, t.ragweld_agent_weight_decay),
+        lr_schedule=_first(request.lr_schedule, t.ragweld_agent_lr_schedule),
+        max_grad_norm=_first(request.max_grad_norm, t.ragweld_agent_max_grad_norm),
+        grad_checkpoint=_first(request.grad_checkpoint, t.ragweld_agent_grad_checkpoint),
+        eval_interval_steps=_first(request.eval_interval_steps, t.ragweld_agent_eval_interval_steps),
+        early_stopping_patience=_first(request.early_stopping_patience, t.ragweld_agent_early_stopping_patience),
+        max_skipped_steps=_first(request.max_skipped_steps, t.ragweld_agent_max_skipped_steps),
     )
 
 

@@ -107,7 +107,7 @@ class Run(BaseModel):
     losses: int = 0
     """How often its trainer died."""
     reason: str | None = None
-    """Why it ended or waits, when it did not complete: one line, with what to change."""
+    """Why it ended before its last step or waits: one line, with what to change."""
     summary: Summary | None = None
     adapter_id: str | None = None
     """Content id of the adapter in `model/`, once it is whole."""

@@ -29,6 +29,9 @@ def _split_commas(value: object) -> object:
 Names = Annotated[list[str], BeforeValidator(_split_commas)]
 """A list of names; in the environment separated by commas."""
 
+Optimizer = Literal["adamw", "adafactor"]
+LrSchedule = Literal["cosine", "linear", "constant"]
+
 
 class Section(BaseModel):
     """A group of settings. Unknown names are refused, so that a misspelt one is never silently ignored."""
@@ -120,6 +123,22 @@ class TrainingSettings(Section):
     """Micro-batches summed into one optimizer step."""
     ragweld_agent_telemetry_interval_steps: int = Field(2, ge=1, le=20)
     """Optimizer steps between two telemetry points."""
+    ragweld_agent_optimizer: Optimizer = "adamw"
+    """What turns gradients into steps; adafactor keeps far less beside the parameters."""
+    ragweld_agent_weight_decay: float = Field(0.01, ge=0, le=1)
+    """Share of each trainable number that a step of learning rate 1 would take away."""
+    ragweld_agent_lr_schedule: LrSchedule = "cosine"
+    """How the learning rate goes on after its rise: down a cosine, down a line, or constant."""
+    ragweld_agent_max_grad_norm: float = Field(1.0, ge=0, le=1000)
+    """A longer gradient is cut to this length; 0 cuts none."""
+    ragweld_agent_grad_checkpoint: bool = False
+    """True recomputes each block in the backward pass: far less memory for a third more time."""
+    ragweld_agent_eval_interval_steps: int = Field(0, ge=0, le=100_000)
+    """Optimizer steps between two measurements of all held-out rows; 0 makes ten of them in a run."""
+    ragweld_agent_early_stopping_patience: int = Field(0, ge=0, le=1000)
+    """Measurements in a row without a new best after which a run is complete; 0 takes every step."""
+    ragweld_agent_max_skipped_steps: int = Field(5, ge=0, le=1000)
+    """Steps whose loss or gradient is not finite, or leaps, that a run may skip before it ends as diverged."""
     ragweld_agent_promote_if_improves: int = Field(1, ge=0, le=1)
     """1 promotes a finished run by itself if it beats the active adapter and the base on held-out rows."""
     ragweld_agent_promote_epsilon: float = Field(0.0, ge=0, le=10)

@@ -12,7 +12,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -72,6 +72,7 @@ class _State:
     snapshot: RunSnapshot
     held: list[TelemetryPoint]
     plane_digest: str | None
+    norms: list[float] = field(default_factory=list)
 
 
 def write(folder: Path, checkpoint: Checkpoint, fsync: Callable[[Path], None] = files.fsync_path) -> Path:
@@ -131,6 +132,7 @@ def _contents(checkpoint: Checkpoint) -> Iterator[tuple[str, bytes]]:
         snapshot=telling.snapshot,
         held=[reading for reading, _ in telling.held],
         plane_digest=telling.plane.digest if telling.plane else None,
+        norms=course.norms,
     )
     yield STATE, json.dumps(asdict(state)).encode()
     yield TRAINABLE, _tensors_to_bytes(checkpoint.learner.parameters)
@@ -159,6 +161,7 @@ def _checkpoint(content: dict[str, bytes]) -> Checkpoint:
             skipped=state.skipped,
             since_exam=state.since_exam,
             learned_s=state.learned_s,
+            norms=state.norms,
         ),
         telling=Telling(state.snapshot, plane, list(zip(state.held, path["held"], strict=True))),
     )

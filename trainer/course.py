@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from catalog.base import blas
 from catalog.runs import Status, Summary
-from trainer import projection
+from trainer import projection, steadiness
 from trainer.batches import StepRows
 from trainer.evaluate import Measurement, measure
 from trainer.learner import StepResult, length
@@ -26,7 +26,6 @@ blas.preload()
 import mlx.core as mx  # noqa: E402
 
 EXAMS = 10
-MAX_SKIPPED_STEPS = 5
 STABILITY_VALUES = 5
 RESUMABLE: frozenset[Status] = frozenset({"paused", "interrupted"})
 
@@ -59,11 +58,15 @@ class Course:
     steps_done: int = 0
     rows_seen: int = 0
     skipped: int = 0
+    norms: list[float] = field(default_factory=list)
+    """Lengths of the latest gradients that were learned from, oldest first."""
     since_exam: list[StepResult] = field(default_factory=list)
     """What was learned after the last evaluation."""
     learned_s: float = 0.0
     """Seconds of work until the last save."""
     halted: Halted | None = None
+    stopped_early: str | None = None
+    """Why the run is complete before its last planned step."""
 
     @property
     def best(self) -> Evaluation | None:
@@ -136,15 +139,18 @@ class _Walk:
         self._clock = clock
         self._save = save
         self._started_s = clock() - course.learned_s
-        self._exams = steps_of_exams(lesson.steps) if lesson.held_out.examples else set()
+        interval = lesson.plan.eval_interval_steps
+        self._exams = steps_of_exams(lesson.steps, interval) if lesson.held_out.examples else set()
 
     def to_the_end(self) -> None:
-        """Every step, with a look at all held-out rows before the first, about ten times on the way, and at the end."""
+        """Every step until patience is over, with all held-out rows measured before the first and as planned."""
         if self._exams and self.course.base is None:
             self.course.base = self._measure()
             self._reporter.evaluated(0, 0.0, None, self.course.base.loss, None)
         self._examine_if_due()
         for step in self._lesson.course(self.course.steps_done):
+            if self._is_patience_over():
+                break
             self._take(step)
             has_examined = self._examine_if_due()
             self.save(is_wanted=has_examined)
@@ -164,32 +170,43 @@ class _Walk:
         self._examine(step)
         return True
 
+    def _is_patience_over(self) -> bool:
+        patience, best = self._lesson.plan.early_stopping_patience, self.course.best
+        in_vain = sum(best is None or evaluation.step > best.step for evaluation in self.course.evaluations)
+        if not patience or in_vain < patience:
+            return False
+        self.course.stopped_early = (
+            f"Stopped after step {self.course.steps_done} of {self._lesson.steps}: {in_vain} measurements in a row "
+            "were no better than the best before them."
+        )
+        return True
+
     def _take(self, step: StepRows) -> None:
         is_told = step.step % self._lesson.plan.telemetry_interval_steps == 0 or step.step == self._lesson.steps
         before = self._learner.flat() if is_told else None
         began_s = self._clock()
         rate = self._lesson.learning_rate(step.step)
-        result = self._learner.step(step.step, self._lesson.micro_batches(step), rate, self._look)
+        longest = steadiness.longest_norm(self.course.norms, self._lesson.plan.max_grad_norm)
+        result = self._learner.step(step.step, self._lesson.micro_batches(step), rate, self._look, longest)
         took_s = self._clock() - began_s
         self.course.steps_done = step.step
         self.course.rows_seen += result.rows
         if result.applied:
             self.course.since_exam.append(result)
+            self.course.norms = [*self.course.norms, result.grad_norm][-steadiness.WINDOW :]
         else:
-            self._skip(step.step)
+            self._skip(step.step, steadiness.what_is_wrong(result.loss, result.grad_norm, longest))
         if before is not None:
             self._tell(result, took_s, before)
 
-    def _skip(self, step: int) -> None:
+    def _skip(self, step: int, wrong: str) -> None:
+        """Tell a step that changed nothing; raises Halted when there were too many."""
         self.course.skipped += 1
-        skipped = self.course.skipped
-        if skipped > MAX_SKIPPED_STEPS:
-            reason = f"{skipped} steps, the last one {step}, had a loss or gradient that is not finite"
-            raise Halted("diverged", f"{reason}; lower the learning rate.")
-        self._reporter.say(
-            f"Step {step} changed nothing: its loss or gradient is not finite "
-            f"({skipped} of at most {MAX_SKIPPED_STEPS} such steps)."
-        )
+        skipped, most = self.course.skipped, self._lesson.plan.max_skipped_steps
+        if skipped > most:
+            reason = f"{skipped} steps could not be learned from; of the last one, {step}, {wrong}"
+            raise Halted("diverged", f"{reason}. Lower the learning rate, or look for rows that break it.")
+        self._reporter.say(f"Step {step} changed nothing: {wrong} ({skipped} of at most {most} such steps).")
 
     def _tell(self, result: StepResult, took_s: float, before: mx.array) -> None:
         """Measure the point where the step arrived."""
@@ -229,7 +246,9 @@ class _Walk:
         return measure(self._learner.model, self._lesson.objective, self._lesson.held_out, self._look)
 
 
-def steps_of_exams(steps: int) -> set[int]:
-    """About ten steps, evenly spread, the last one among them."""
+def steps_of_exams(steps: int, interval: int) -> set[int]:
+    """Every `interval` steps, or about ten evenly spread when it is 0; the last one among them."""
+    if interval:
+        return {*range(interval, steps, interval), steps}
     count = min(EXAMS, steps)
     return {round(steps * number / count) for number in range(1, count + 1)}

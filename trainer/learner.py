@@ -1,7 +1,7 @@
-"""One optimizer step: gradients summed over micro-batches, one division by one count, one clipped AdamW update.
+"""One optimizer step: gradients summed over micro-batches, one division by one count, one clipped update.
 
-A step either happens whole or leaves no trace: a loss or gradient that is not finite changes nothing, and `between`
-may raise between two micro-batches. Dropout is a function of (seed, step) alone.
+A step either happens whole or leaves no trace: a loss or gradient that is not finite, or a gradient longer than it may
+be, changes nothing, and `between` may raise between two micro-batches. Dropout is a function of (seed, step) alone.
 `tests/trainer/test_learner.py`.
 """
 
@@ -14,6 +14,7 @@ from typing import cast
 
 from catalog.base import blas
 from catalog.errors import Conflict
+from catalog.settings import Optimizer
 from trainer.batches import Batch, step_seed
 from trainer.objective import Objective
 
@@ -24,7 +25,24 @@ import mlx.nn as nn  # noqa: E402
 import mlx.optimizers as optimizers  # noqa: E402
 from mlx.utils import tree_flatten, tree_map, tree_unflatten  # noqa: E402
 
-MAX_GRAD_NORM = 1.0
+
+@dataclass(frozen=True, slots=True)
+class UpdateRule:
+    """How a gradient becomes a step. A gradient longer than `max_grad_norm` is cut to it; 0 cuts none."""
+
+    optimizer: Optimizer = "adamw"
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+
+    def make(self) -> optimizers.Optimizer:
+        """The optimizer, whose rate is set at each step."""
+        match self.optimizer:
+            case "adamw":
+                return optimizers.AdamW(learning_rate=0.0, weight_decay=self.weight_decay, bias_correction=True)
+            case "adafactor":  # the rate that is told is the rate that is used, so it must not be scaled inside
+                return optimizers.Adafactor(
+                    learning_rate=0.0, weight_decay=self.weight_decay, scale_parameter=False, relative_step=False
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +59,7 @@ class StepResult:
     count: int
     """What the loss was divided by; the objective says of what."""
     applied: bool
-    """False: something was not finite, and nothing was changed."""
+    """False: something was not finite or too long, and nothing was changed."""
 
 
 def number(scalar: mx.array) -> float:
@@ -65,18 +83,29 @@ class LearnerState:
 class Learner:
     """A model with trainable parameters and its optimizer; nothing else of a run's state is needed to go on."""
 
-    def __init__(self, model: nn.Module, objective: Objective, seed: int) -> None:
+    def __init__(self, model: nn.Module, objective: Objective, seed: int, rule: UpdateRule = UpdateRule()) -> None:
         self.model = model
         self._objective = objective
         self._seed = seed
-        self._optimizer = optimizers.AdamW(learning_rate=0.0, bias_correction=True)
+        self._rule = rule
+        self._optimizer = rule.make()
         self._optimizer.init(model.trainable_parameters())
         self._gradients = nn.value_and_grad(model, objective.loss_sum)
         self.start = self.flat()
         """Where the trainable numbers began, also of a run that was resumed."""
 
-    def step(self, step: int, micro_batches: Iterable[Batch], lr: float, between: Callable[[], None]) -> StepResult:
-        """Learn from the micro-batches as one. `between` is called before each and may raise to give up."""
+    def step(
+        self,
+        step: int,
+        micro_batches: Iterable[Batch],
+        lr: float,
+        between: Callable[[], None],
+        longest_norm: float = math.inf,
+    ) -> StepResult:
+        """Learn from the micro-batches as one. `between` is called before each and may raise to give up.
+
+        Nothing is learned when the loss is not finite or the gradient is longer than `longest_norm`.
+        """
         mx.random.seed(step_seed(self._seed, step))
         self.model.train()
         total_loss, gradients = mx.array(0.0), None
@@ -90,10 +119,10 @@ class Learner:
             rows, tokens, supervised = rows + batch.rows, tokens + batch.tokens, supervised + batch.supervised_tokens
             count += self._objective.count(batch)
         mean = tree_map(lambda gradient: gradient / count, gradients)
-        clipped, norm = optimizers.clip_grad_norm(mean, MAX_GRAD_NORM)
+        clipped, norm = optimizers.clip_grad_norm(mean, self._rule.max_grad_norm or math.inf)
         self._optimizer.learning_rate = lr
         loss_value, norm_value = number(total_loss) / count, number(norm)
-        applied = math.isfinite(loss_value) and math.isfinite(norm_value)
+        applied = math.isfinite(loss_value) and math.isfinite(norm_value) and norm_value <= longest_norm
         if applied:
             self._optimizer.update(self.model, clipped)
             mx.eval(self.model.trainable_parameters(), self._optimizer.state)

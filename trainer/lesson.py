@@ -21,9 +21,10 @@ from catalog.plan import SMALL_BASE_PARAMETERS, Plan
 from trainer import batches, rows, schedule
 from trainer.batches import StepRows
 from trainer.evaluate import Exam, exam
-from trainer.learner import Learner
+from trainer.learner import Learner, UpdateRule
 from trainer.loss import scorer
 from trainer.objective import Imitation, Objective
+from trainer.recompute import recompute_blocks
 from trainer.rows import Material
 
 PROBE_ROWS = 4
@@ -55,7 +56,11 @@ class Lesson:
 
     def learning_rate(self, step: int) -> float:
         return schedule.learning_rate(
-            step, total_steps=self.steps, peak=self.plan.lr, warmup_ratio=self.plan.warmup_ratio
+            step,
+            total_steps=self.steps,
+            peak=self.plan.lr,
+            warmup_ratio=self.plan.warmup_ratio,
+            schedule=self.plan.lr_schedule,
         )
 
     def course(self, after_step: int = 0) -> Iterator[StepRows]:
@@ -98,6 +103,9 @@ def prepare(plan: Plan, home: Path) -> Lesson:
     objective = Imitation(scorer(base.model))
     lora = LoraSettings(plan.lora_rank, plan.lora_alpha, plan.lora_dropout, tuple(plan.lora_target_modules))
     config = add_lora(base.model, lora, plan.seed).model_copy(update={"model": base.base})
+    if plan.grad_checkpoint:
+        recompute_blocks(base.model)
+    rule = UpdateRule(plan.optimizer, plan.weight_decay, plan.max_grad_norm)
     return Lesson(
         plan=plan,
         base=base,
@@ -106,7 +114,7 @@ def prepare(plan: Plan, home: Path) -> Lesson:
         config=config,
         material=material,
         objective=objective,
-        learner=Learner(base.model, objective, plan.seed),
+        learner=Learner(base.model, objective, plan.seed, rule),
         held_out=exam(material.held_out.rows),
         probe=exam(_probe_rows(material, plan.seed)),
     )
@@ -124,6 +132,8 @@ def in_words(lesson: Lesson) -> list[str]:
     blocks = lesson.config.num_layers
     numbers = sum(tensor.size for tensor in lesson.learner.tensors().values())
     rising = schedule.warmup_steps(lesson.steps, plan.warmup_ratio)
+    then = {"cosine": "falls as a cosine", "linear": "falls in a line", "constant": "stays there"}[plan.lr_schedule]
+    how = "recomputing each block in the backward pass" if plan.grad_checkpoint else "keeping what each block computed"
     return [
         f"{lesson.base.base} ({lesson.reason}), {lesson.base.precision} on {device.current().name}.",
         f"{len(train.rows)} rows to learn from ({train.tokens:,} tokens, {train.supervised_tokens:,} of them "
@@ -134,7 +144,8 @@ def in_words(lesson: Lesson) -> list[str]:
         f"trainable numbers.",
         f"{lesson.steps} steps: {plan.epochs} epochs of {lesson.steps_per_epoch}, each of at most "
         f"{plan.grad_accum_steps} micro-batches of {plan.batch_size} rows; the learning rate rises for {rising} "
-        f"steps to {plan.lr:g} and falls as a cosine.",
+        f"steps to {plan.lr:g} and {then}.",
+        f"{plan.optimizer} with weight decay {plan.weight_decay:g}, {how}.",
     ]
 
 

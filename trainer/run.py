@@ -95,9 +95,10 @@ def _train(run: Run, place: Workplace, watch: Watch) -> Finish:
         remove_lora_layers(prepared.learner.model)
         verdict = promote.consider(prepared, place.adapters, adapter_id, done.base, run.run_id)
         promotion = _announce(run, place, verdict, adapter_id, reporter)
-    reporter.tell("complete", step=done.steps_done, percent=100.0, message="The run is complete.")
+    message = done.stopped_early or "The run is complete."
+    reporter.tell("complete", step=done.steps_done, percent=100.0, message=message)
     reporter.flush()
-    return Finish(Ended("completed", summary=done.summary(), adapter_id=adapter_id), promotion)
+    return Finish(Ended("completed", done.stopped_early, done.summary(), adapter_id), promotion)
 
 
 def _saver(run: Run, place: Workplace, prepared: Lesson, reporter: Reporter) -> Saver:

@@ -25,6 +25,14 @@ KNOWN_TABLE = {
     "ragweld_agent_telemetry_interval_steps": (2, 0, 21),
     "ragweld_agent_promote_if_improves": (1, -1, 2),
     "ragweld_agent_promote_epsilon": (0.0, -1, 11),
+    "ragweld_agent_optimizer": ("adamw", "sgd", None),
+    "ragweld_agent_weight_decay": (0.01, -0.1, 1.1),
+    "ragweld_agent_lr_schedule": ("cosine", "step", None),
+    "ragweld_agent_max_grad_norm": (1.0, -1, 1001),
+    "ragweld_agent_grad_checkpoint": (False, "perhaps", None),
+    "ragweld_agent_eval_interval_steps": (0, -1, 100_001),
+    "ragweld_agent_early_stopping_patience": (0, -1, 1001),
+    "ragweld_agent_max_skipped_steps": (5, -1, 1001),
 }
 
 

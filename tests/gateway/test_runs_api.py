@@ -114,9 +114,24 @@ def test_a_bad_dataset_is_422_with_every_defect_and_no_run(gateway: Served, home
     assert gateway.call("GET", "/api/agent/train/runs").json() == {"runs": []}
 
 
+def test_every_setting_of_the_steps_can_be_asked_for(gateway: Served) -> None:
+    wanted = {"optimizer": "adafactor", "weight_decay": 0.0, "lr_schedule": "linear", "max_grad_norm": 0.5}
+    wanted |= {"grad_checkpoint": True, "eval_interval_steps": 7, "early_stopping_patience": 2, "max_skipped_steps": 1}
+    plan = gateway.call("GET", f"{RUN}/{start(gateway, **wanted).json()['run_id']}").json()["plan"]
+    assert wanted.items() <= plan.items()
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
+        ({"optimizer": "sgd"}, "optimizer"),
+        ({"weight_decay": 2}, "weight_decay"),
+        ({"lr_schedule": "step"}, "lr_schedule"),
+        ({"max_grad_norm": -1}, "max_grad_norm"),
+        ({"grad_checkpoint": "perhaps"}, "grad_checkpoint"),
+        ({"eval_interval_steps": -1}, "eval_interval_steps"),
+        ({"early_stopping_patience": 1.5}, "early_stopping_patience"),
+        ({"max_skipped_steps": 1001}, "max_skipped_steps"),
         ({"epochs": 0}, "epochs"),
         ({"lr": "fast"}, "lr"),
         ({"unheard": 1}, "unheard"),

@@ -14,7 +14,7 @@ from catalog.base.load import Base, load
 from catalog.base.lora import LoraSettings, add_lora
 from catalog.ids import BaseId
 from trainer.batches import Batch, make_batch
-from trainer.learner import MAX_GRAD_NORM, Learner
+from trainer.learner import Learner, UpdateRule
 from trainer.loss import scorer
 from trainer.objective import Imitation
 from trainer.rows import Row
@@ -35,11 +35,11 @@ def batches(size: int, made: list[Row]) -> Iterator[Batch]:
 
 @pytest.fixture
 def make_learner(base_folder: object) -> Callable[..., Learner]:
-    def make(dropout: float = 0.0, seed: int = 0) -> Learner:
+    def make(dropout: float = 0.0, seed: int = 0, **rule: object) -> Learner:
         base: Base = load(BaseId("tiny"), base_folder)
         objective = Imitation(scorer(base.model))
         add_lora(base.model, LoraSettings(4, 8.0, dropout, ("q_proj", "v_proj")), seed)
-        return Learner(base.model, objective, seed)
+        return Learner(base.model, objective, seed, UpdateRule(**rule))
 
     return make
 
@@ -93,7 +93,7 @@ def test_the_norm_told_is_that_before_clipping(make_learner: Callable[..., Learn
     _, found = nn.value_and_grad(learner.model, scorer(learner.model).loss_sum)(whole)
     parts = [np.array(part).ravel() / whole.supervised_tokens for _, part in tree_flatten(found)]
     expected = np.linalg.norm(np.concatenate(parts))
-    assert expected > MAX_GRAD_NORM
+    assert expected > UpdateRule().max_grad_norm
     assert learner.step(1, [whole], 0.01, nothing).grad_norm == pytest.approx(expected, rel=1e-4)
 
 
@@ -126,3 +126,55 @@ def test_a_step_given_up_half_way_leaves_no_trace(make_learner: Callable[..., Le
     for learner in (stopped, clean):
         learner.step(1, batches(2, rows(8)), 0.01, nothing)
     assert equal(stopped.tensors(), clean.tensors())
+
+
+def test_a_gradient_longer_than_it_may_be_changes_nothing(make_learner: Callable[..., Learner]) -> None:
+    learner = make_learner()
+    before = learner.tensors()
+    norm = learner.step(1, batches(4, rows(8)), 0.01, nothing, longest_norm=0.0).grad_norm
+    assert not learner.step(1, batches(4, rows(8)), 0.01, nothing, longest_norm=norm * 0.999).applied
+    assert equal(before, learner.tensors())
+    assert learner.step(1, batches(4, rows(8)), 0.01, nothing, longest_norm=norm).applied
+
+
+def first_step(learner: Learner, lr: float = 0.01) -> Tensors:
+    """What the first step changed, by tensor."""
+    before = learner.tensors()
+    learner.step(1, batches(4, rows(8)), lr, nothing)
+    return {name: after - before[name] for name, after in learner.tensors().items()}
+
+
+def test_weight_decay_takes_its_share(make_learner: Callable[..., Learner]) -> None:
+    """B is zero at first, so that A has no gradient: what changes A is the decay alone."""
+    start = make_learner().tensors()
+    for decay in (0.0, 0.3):
+        for optimizer in ("adamw", "adafactor"):
+            moved = first_step(make_learner(optimizer=optimizer, weight_decay=decay))
+            for name, change in moved.items():
+                if name.endswith("lora_a"):
+                    assert mx.allclose(change, -0.01 * decay * start[name], atol=1e-7).item()
+
+
+def test_adafactor_uses_the_rate_told_and_keeps_rows_and_columns_alone(make_learner: Callable[..., Learner]) -> None:
+    """Its update has a root mean square of at most one before the rate."""
+    learner = make_learner(optimizer="adafactor")
+    moved = first_step(learner, 0.0123)
+    sizes = [mx.sqrt((change**2).mean()).item() for name, change in moved.items() if name.endswith("lora_b")]
+    assert max(sizes) == pytest.approx(0.0123, rel=1e-3)
+    held = sum(value.size for value in learner.state().optimizer.values())
+    assert held < 0.7 * sum(value.size for value in learner.tensors().values())
+
+
+def test_clipping_is_to_the_length_asked_for_and_zero_is_none(make_learner: Callable[..., Learner]) -> None:
+    """After one step AdamW's first moments are a tenth of the gradient that it was given."""
+
+    def used(most: float) -> float:
+        learner = make_learner(max_grad_norm=most)
+        learner.step(1, batches(4, rows(8)), 0.01, nothing)
+        first_moments = [value for name, value in learner.state().optimizer.items() if name.endswith(".m")]
+        return 10 * mx.sqrt(sum((value**2).sum() for value in first_moments)).item()
+
+    norm = make_learner().step(1, batches(4, rows(8)), 0.01, nothing).grad_norm
+    assert used(norm / 3) == pytest.approx(norm / 3, rel=1e-3)
+    assert used(0.0) == pytest.approx(norm, rel=1e-3)
+    assert used(norm * 2) == pytest.approx(norm, rel=1e-3)

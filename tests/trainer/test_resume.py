@@ -145,6 +145,30 @@ def test_killed_anywhere_and_resumed_it_is_the_run_that_was_never_stopped(
     assert saved is not None
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "adafactor", "lr_schedule": "linear", "weight_decay": 0.1},
+        {"grad_checkpoint": True, "lr_schedule": "constant", "max_grad_norm": 0.0},
+        {"eval_interval_steps": 1, "early_stopping_patience": 6, "lr": 1e-12},
+    ],
+    ids=["adafactor", "recomputing", "early stopping"],
+)
+def test_under_every_setting_killed_and_resumed_is_never_stopped(
+    home: Home, plan: Plan, changes: dict[str, object]
+) -> None:
+    plan = plan.model_copy(update=changes)
+    whole = home.train(home.create(plan))
+    run_id = home.create(plan)
+    for look in (11, 17):
+        assert home.train(run_id, at_look(look, kill)).lost
+        home.store.apply(run_id, ResumeRequested())
+    run = home.train(run_id)
+    assert_equal(home, run, home, whole)
+    assert run.reason == whole.reason
+    assert (run.reason is not None) == ("early_stopping_patience" in changes)
+
+
 @pytest.mark.slow
 def test_killed_again_and_again_it_is_still_the_same_run(home: Home, plan: Plan, whole_home: Home, whole: Run) -> None:
     random_looks = random.Random(20)

@@ -21,7 +21,6 @@ from catalog.plan import Plan
 from catalog.runs import CancelRequested, Run, RunStore
 from tests.tiny_base import write_adapter, write_base
 from tests.trainer.conftest import MakePlan, WriteRows, fact
-from trainer.course import MAX_SKIPPED_STEPS
 from trainer.main import train_next
 from trainer.projection import held_points
 from trainer.run import Workplace
@@ -147,18 +146,72 @@ def test_two_runs_with_one_seed_are_bit_equal_and_another_seed_is_not(home: Home
 
 
 def test_the_best_step_is_kept_and_not_the_last(home: Home, make_plan: MakePlan, write_rows: WriteRows) -> None:
-    """Answers without a rule can only be learned by heart, which makes the held-out ones worse."""
-    letters = np.random.default_rng(0).choice(list("abcdefghij"), (20, 12))
-    riddles = [fact(number) for number in range(20)]
-    for riddle, answer in zip(riddles, letters, strict=True):
-        riddle["messages"][1]["content"] = " ".join(answer)
-    plan = make_plan(dataset_path=str(write_rows(riddles, "riddles.jsonl")), epochs=25, lora_rank=16)
+    plan = make_plan(dataset_path=str(riddles(write_rows)), epochs=25, lora_rank=16)
     run = home.train(plan)
     assert run.summary.best_step < run.plan.epochs * 3
     assert run.summary.primary_best < run.summary.primary_final
     assert run.promotion.candidate_loss == pytest.approx(run.summary.primary_best, rel=1e-5)
     manifest = json.loads((home.store.model_folder(run.run_id) / "manifest.json").read_bytes())
     assert manifest["best_step"] == run.summary.best_step
+
+
+def riddles(write_rows: WriteRows) -> Path:
+    """Answers without a rule, which can only be learned by heart: that makes the held-out ones worse."""
+    letters = np.random.default_rng(0).choice(list("abcdefghij"), (20, 12))
+    rows = [fact(number) for number in range(20)]
+    for row, answer in zip(rows, letters, strict=True):
+        row["messages"][1]["content"] = " ".join(answer)
+    return write_rows(rows, "riddles.jsonl")
+
+
+def test_a_run_that_gets_no_better_is_complete_when_patience_is_over(
+    home: Home, make_plan: MakePlan, write_rows: WriteRows
+) -> None:
+    plan = make_plan(
+        dataset_path=str(riddles(write_rows)),
+        epochs=25,
+        lora_rank=16,
+        eval_interval_steps=4,
+        early_stopping_patience=3,
+    )
+    run = home.train(plan)
+    measured = [(event.step, event.metrics["eval_loss"]) for event in home.of_type(run, "metrics")][1:]
+    last = measured[-1][0]
+    assert (run.status, last % 4) == ("completed", 0)
+    assert run.reason.startswith(f"Stopped after step {last} of 75: 3 measurements in a row")
+    assert min(measured, key=lambda pair: pair[1])[0] == run.summary.best_step == measured[-4][0]
+    assert home.of_type(run, "telemetry")[-1].step == last
+    assert home.of_type(run, "complete")[0].message == run.reason
+    assert run.promotion is not None
+
+
+@pytest.mark.parametrize(("interval", "steps"), [(5, [0, 5, 10, 12]), (100, [0, 12]), (6, [0, 6, 12])])
+def test_held_out_rows_are_measured_as_often_as_asked(
+    home: Home, make_plan: MakePlan, interval: int, steps: list[int]
+) -> None:
+    run = home.train(make_plan(eval_interval_steps=interval, promote_if_improves=False))
+    assert [event.step for event in home.of_type(run, "metrics")] == steps
+
+
+def test_every_setting_of_the_steps_is_honoured(home: Home, make_plan: MakePlan) -> None:
+    """Each alone changes what is learned, but recomputing, which only changes how."""
+    settings: list[dict[str, object]] = [
+        {},
+        {"optimizer": "adafactor"},
+        {"weight_decay": 0.5},
+        {"lr_schedule": "linear"},
+        {"lr_schedule": "constant"},
+        {"max_grad_norm": 0.01},
+        {"grad_checkpoint": True},
+    ]
+    losses = []
+    for changes in settings:
+        run = home.train(make_plan(epochs=2, lora_dropout=0.0, promote_if_improves=False, **changes))
+        manifest = json.loads((home.store.model_folder(run.run_id) / "manifest.json").read_bytes())
+        assert changes.items() <= manifest["plan"].items()
+        losses.append(home.of_type(run, "telemetry")[-1].loss)
+    assert losses.pop() == pytest.approx(losses[0], rel=1e-4)
+    assert len(set(losses)) == len(losses)
 
 
 def test_without_asking_nothing_is_promoted(home: Home, make_plan: MakePlan) -> None:
@@ -244,11 +297,11 @@ def test_a_run_whose_numbers_break_ends_diverged(home: Home, make_plan: MakePlan
     mx.save_safetensors(str(folder / "model.safetensors"), weights)
     run = home.train(make_plan(base=str(folder)))
     assert run.status == "diverged"
-    assert "lower the learning rate" in run.reason
+    assert "Lower the learning rate" in run.reason
     assert home.of_type(run, "error")[0].message == run.reason
     assert run.promotion is None
     skipped = [event for event in home.of_type(run, "log") if "changed nothing" in event.message]
-    assert len(skipped) == MAX_SKIPPED_STEPS
+    assert len(skipped) == run.plan.max_skipped_steps
     assert all(math.isfinite(value) for event in home.of_type(run, "telemetry") for value in [event.proj_x, event.lr])
     assert not home.store.model_folder(run.run_id).exists()
 

@@ -1,0 +1,42 @@
+"""A gradient that leaps is told from one that grows, from one of a run that swings, and from one that is small."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.steadiness import FEWEST, longest_norm, what_is_wrong
+
+NORMS = st.lists(st.floats(0, 1e6), min_size=FEWEST, max_size=64)
+
+
+def test_a_run_that_only_begins_has_no_measure_yet() -> None:
+    assert longest_norm([1.0] * (FEWEST - 1), 1.0) == math.inf
+
+
+def test_ten_times_the_usual_is_too_long_in_a_steady_run() -> None:
+    longest = longest_norm([2.0, 2.1, 1.9, 2.0] * 8, 1.0)
+    assert 20 <= longest < 25
+
+
+def test_a_run_that_swings_may_swing_further() -> None:
+    swinging = np.exp(np.random.default_rng(0).normal(0, 1, 64)).tolist()
+    assert longest_norm(swinging, 1.0) > max(swinging) * 10
+
+
+@given(NORMS, st.floats(0.01, 1000))
+def test_a_gradient_that_need_not_be_cut_is_never_too_long(norms: list[float], most: float) -> None:
+    assert longest_norm(norms, most) >= most
+
+
+@given(st.lists(st.floats(1, 2), min_size=FEWEST, max_size=60), st.lists(st.floats(0, 1e30), max_size=4))
+def test_a_few_leaps_among_the_latest_do_not_hide_the_next(norms: list[float], leaps: list[float]) -> None:
+    assert longest_norm([*norms, *leaps], 0.0) < 2e4
+
+
+def test_what_is_wrong_is_said_with_numbers() -> None:
+    assert what_is_wrong(math.nan, 1.0, math.inf) == "its loss or gradient is not finite"
+    assert "a length of 300, and 20 is" in what_is_wrong(2.0, 300.0, 20.0)
