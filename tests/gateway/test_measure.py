@@ -14,6 +14,7 @@ from gateway.measure import Measures
 from gateway.metrics import GATEWAY_METRICS
 from tests.gateway.scripted import ScriptedEngine
 from tests.gateway.serving import Served
+from tests.promtool import complaints
 
 
 def test_every_row_of_the_table_is_exported_and_nothing_else(gateway: Served, engine: ScriptedEngine) -> None:
@@ -49,3 +50,8 @@ def test_without_an_engine_it_is_not_ready_and_no_model_server(tmp_path: Path) -
     measures = Measures(None, EngineSettings(), HomeState(tmp_path, AdapterStore(tmp_path)))
     assert measures.registry.get_sample_value("ragweld_engine_ready") == 0
     assert measures.registry.get_sample_value("vllm:num_requests_running") is None
+
+
+def test_promtool_finds_no_fault_in_what_is_exported(gateway: Served, engine: ScriptedEngine) -> None:
+    gateway.chat()
+    assert complaints(gateway.call("GET", "/metrics").body) == []

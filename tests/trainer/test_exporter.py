@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from catalog.errors import Unavailable
+from tests.promtool import complaints
 from trainer.exporter import RUN_VALUES, RUNS_SHOWN, Board, Picture, RunSnapshot, Server, serve
 from trainer.metrics import TRAINER_METRICS
 from trainer.projection import Point
@@ -138,3 +139,8 @@ def test_a_scrape_over_http_shows_it(server: Server) -> None:
 def test_a_taken_port_is_one_clear_line(server: Server) -> None:
     with pytest.raises(Unavailable, match=f"cannot listen on 127.0.0.1:{server.port}.*another port"):
         serve(Board(), "127.0.0.1", server.port)
+
+
+def test_promtool_finds_no_fault_in_what_is_exported(server: Server) -> None:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=10) as answer:
+        assert complaints(answer.read()) == []
