@@ -31,5 +31,7 @@ UNUSED: Mapping[str, str] = {
     "vllm:lora_requests_info": "for Kubernetes' routers; a list of names in a label is no number to draw",
     "ragweld_upstream_errors_total": "Learning shows fallbacks by reason; kinds of error are for the Gateway dashboard",
     "ragweld_train_surface_loss": "the surface is new; the view of the plane will draw it under the path",
+    "ragweld_train_best_step": "marks the best point on the surface; the view will draw it",
+    "ragweld_train_skipped_steps": "steps that changed nothing are for the curves",
     "ragweld_train_path_loss": "the path on the surface's plane is new; the view of the plane will draw it",
 }

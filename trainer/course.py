@@ -225,6 +225,7 @@ class _Walk:
             tokens_per_s=result.tokens / took_s if took_s > 0 else None,
             step_s=took_s,
             memory_bytes=mx.get_peak_memory(),
+            skipped=self.course.skipped,
             point=None,
         )
         self._reporter.observed(reading, self.course.rows_seen, projection.sketch(after - self._learner.start))

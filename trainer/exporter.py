@@ -38,6 +38,8 @@ class RunSnapshot:
     probe_loss: float | None = None
     eval_loss: float | None = None
     best_eval_loss: float | None = None
+    best_step: int | None = None
+    skipped: int = 0
     lr: float | None = None
     grad_norm: float | None = None
     param_norm: float | None = None
@@ -79,6 +81,8 @@ RUN_VALUES: Mapping[str, Callable[[RunSnapshot], float | None]] = {
     "ragweld_train_probe_loss": lambda run: run.probe_loss,
     "ragweld_train_eval_loss": lambda run: run.eval_loss,
     "ragweld_train_best_eval_loss": lambda run: run.best_eval_loss,
+    "ragweld_train_best_step": lambda run: run.best_step,
+    "ragweld_train_skipped_steps": lambda run: run.skipped,
     "ragweld_train_learning_rate": lambda run: run.lr,
     "ragweld_train_grad_norm": lambda run: run.grad_norm,
     "ragweld_train_param_norm": lambda run: run.param_norm,

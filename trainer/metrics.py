@@ -22,6 +22,10 @@ TRAINER_METRICS: tuple[MetricSpec, ...] = (
     MetricSpec("ragweld_train_probe_loss", "gauge", "Loss on the run's fixed probe batch.", _RUN),
     MetricSpec("ragweld_train_eval_loss", "gauge", "Latest loss on all held-out rows.", _RUN),
     MetricSpec("ragweld_train_best_eval_loss", "gauge", "Lowest loss on all held-out rows so far.", _RUN),
+    MetricSpec("ragweld_train_best_step", "gauge", "Step of the lowest loss on all held-out rows.", _RUN),
+    MetricSpec(
+        "ragweld_train_skipped_steps", "gauge", "Steps that changed nothing: loss or gradient was not usable.", _RUN
+    ),
     MetricSpec("ragweld_train_learning_rate", "gauge", "The scheduler's value at this step.", _RUN),
     MetricSpec("ragweld_train_grad_norm", "gauge", "L2 norm of the gradient before clipping.", _RUN),
     MetricSpec("ragweld_train_param_norm", "gauge", "L2 norm of the trainable parameters.", _RUN),

@@ -111,7 +111,8 @@ class Reporter:
         """All held-out rows were measured after `step`."""
         losses = {"eval_loss": eval_loss} if train_loss is None else {"train_loss": train_loss, "eval_loss": eval_loss}
         self.tell("metrics", step=step, epoch=epoch, metrics=losses)
-        self._show(replace(self.snapshot, eval_loss=eval_loss, best_eval_loss=best))
+        best_step = step if best is not None and eval_loss == best else self.snapshot.best_step
+        self._show(replace(self.snapshot, eval_loss=eval_loss, best_eval_loss=best, best_step=best_step))
 
     def release(self) -> None:
         """Write the points that are still held back; the run has no more."""

@@ -62,7 +62,7 @@ ROLLBACK, QUEUE, DISK = "RagweldAutomaticRollback", "RagweldQueueFull", "Ragweld
 BUSY, STEP, LOSS = "ragweld_train_busy", 'ragweld_train_step{run_id="r"}', 'ragweld_train_loss{run_id="r"}'
 EVAL, BEST = 'ragweld_train_eval_loss{run_id="r"}', 'ragweld_train_best_eval_loss{run_id="r"}'
 RUNNING, ENDED = (f'ragweld_train_run_info{{run_id="r",status="{status}"}}' for status in ("running", "completed"))
-DIVERGED = 'ragweld_train_runs_total{status="diverged"}'
+DIVERGED, SKIPPED = 'ragweld_train_runs_total{status="diverged"}', 'ragweld_train_skipped_steps{run_id="r"}'
 TRAINER, GATEWAY = 'up{job="ragweld-trainer"}', 'up{job="ragweld-gateway"}'
 UPSTREAM, READY = 'ragweld_provider_up{provider="p"}', "ragweld_engine_ready"
 REQUESTS, FALLEN = "gen_ai_server_request_duration_seconds_count", "ragweld_fallbacks_total"
@@ -83,6 +83,7 @@ STORIES = [
     silent(LOST, "idle", {TRAINER: then(1, 0, 10), BUSY: "0+0x29"}),
     silent(LOST, "answers", {TRAINER: flat(1), BUSY: flat(1)}),
     fires(NOT_FINITE, "diverged", {DIVERGED: then(0, 1, 10)}),
+    fires(NOT_FINITE, "skipped", {SKIPPED: then(0, 1, 10)}),
     fires(NOT_FINITE, "nan", {LOSS: "NaN " * (LENGTH + 1)}),
     fires(NOT_FINITE, "inf", {LOSS: "Inf " * (LENGTH + 1)}),
     silent(NOT_FINITE, "finite", {LOSS: flat(2.5), DIVERGED: flat(1)}),
