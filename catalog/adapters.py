@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from catalog import files
 from catalog.errors import Conflict, InvalidAdapter, NotFound
-from catalog.ids import SHORT_ID_CHARS, AdapterId, BaseId
+from catalog.ids import CHECKPOINT, SHORT_ID_CHARS, AdapterId, BaseId
 from catalog.runs import stamp
 
 ADAPTERS_FOLDER = Path("data/adapters")
@@ -64,6 +64,8 @@ class AliasMove(BaseModel):
     previous: str | None
     reason: str
     ts: str
+    is_rollback: bool = False
+    """Took back the move before; what it took away is not kept for another rollback."""
 
 
 class Aliases(BaseModel):
@@ -145,7 +147,15 @@ class AdapterStore:
         """The active adapter of a base; None is the bare base."""
         return self.aliases().active(base)
 
-    def move(self, base: BaseId, to: AdapterId | None, *, expected: AdapterId | None, reason: str) -> AliasMove:
+    def move(
+        self,
+        base: BaseId,
+        to: AdapterId | None,
+        *,
+        expected: AdapterId | None,
+        reason: str,
+        is_rollback: bool = False,
+    ) -> AliasMove:
         """Make `to` active if `expected` still is; raises Conflict with what is active when somebody else was first."""
         if to is not None:
             self.folder(to)
@@ -160,7 +170,12 @@ class AdapterStore:
                     code="alias_moved",
                 )
             move = AliasMove(
-                version=len(moves) + 1, adapter_id=to, previous=current, reason=reason, ts=stamp(self._now())
+                version=len(moves) + 1,
+                adapter_id=to,
+                previous=current,
+                reason=reason,
+                ts=stamp(self._now()),
+                is_rollback=is_rollback,
             )
             moves.append(move)
             self._write(aliases)
@@ -177,13 +192,20 @@ class AdapterStore:
             AdapterId(last.previous) if last.previous else None,
             expected=AdapterId(last.adapter_id) if last.adapter_id else None,
             reason=f"rollback of version {last.version}",
+            is_rollback=True,
         )
 
     def resolve(self, base: BaseId, pointer: str) -> AdapterId:
-        """The content id behind a version number, a run id, a name or (the beginning of) an id; raises NotFound."""
+        """The content id behind a version number, a run id, a name or (the beginning of) an id; raises NotFound.
+
+        A name with `.ckpt-step-<n>` is the adapter of that name if it was kept after that step.
+        """
         aliases = self.aliases()
         if pointer in aliases.names:
             return AdapterId(aliases.names[pointer])
+        name, found_step, step = pointer.rpartition(f".{CHECKPOINT}")
+        if found_step and name in aliases.names and str(self._step_of(aliases.names[name])) == step:
+            return AdapterId(aliases.names[name])
         moves = aliases.bases.get(base, [])
         if pointer.isdecimal() and len(pointer) < SHORT_ID_CHARS:
             found = [move.adapter_id for move in moves if move.version == int(pointer) and move.adapter_id]
@@ -195,13 +217,21 @@ class AdapterStore:
             )
         return AdapterId(found[0])
 
+    def _step_of(self, adapter_id: str) -> int | None:
+        """After which step of its run an adapter was kept."""
+        try:
+            step = json.loads((self.folder(adapter_id) / MANIFEST_FILE).read_bytes())["best_step"]
+        except (OSError, ValueError, KeyError, TypeError, NotFound):
+            return None
+        return int(step)
+
     def delete(self, adapter_id: AdapterId) -> None:
-        """Forget an adapter and its names; raises Conflict while it is active or what a rollback would return to."""
+        """Forget an adapter and its names; raises Conflict while it, or its return, is needed."""
         folder = self.folder(adapter_id)
         with self._lock():
             aliases = self.aliases()
             for base, moves in aliases.bases.items():
-                if moves and adapter_id in (moves[-1].adapter_id, moves[-1].previous):
+                if adapter_id in _needed(moves):
                     raise Conflict(
                         f"The adapter {short(adapter_id)} is active on {base}, or what a rollback would return to.",
                         hint="Promote another one first.",
@@ -237,6 +267,14 @@ class AdapterStore:
 
     def _lock(self) -> AbstractContextManager[None]:
         return files.exclusive_lock(self.root / ".lock")
+
+
+def _needed(moves: Sequence[AliasMove]) -> tuple[str | None, ...]:
+    """The active adapter, and what was active before unless it was taken back."""
+    if not moves:
+        return ()
+    last = moves[-1]
+    return (last.adapter_id,) if last.is_rollback else (last.adapter_id, last.previous)
 
 
 def short(adapter_id: str | None) -> str:

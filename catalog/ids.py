@@ -1,7 +1,8 @@
 """Names of models, adapters and runs: what a caller may write and what it means.
 
-`ragweld`, `ragweld:<base>`, `ragweld:<base>@<adapter>`, `ragweld@<adapter>`; `@base` is the bare base. A name is looked
-up in the catalog and never joined to a path before `checked_name` saw it.
+`ragweld`, `ragweld:<base>`, `ragweld:<base>@<adapter>`, `ragweld@<adapter>`; `@base` is the bare base.
+`ft:<base>:ragweld:<suffix>:<run id>` is a run's adapter as OpenAI's fine-tuning API names it. A name is looked up in
+the catalog and never joined to a path before `checked_name` saw it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ BaseId = NewType("BaseId", str)
 RAGWELD = "ragweld"
 BARE_BASE = "base"
 SHORT_ID_CHARS = 12
+FINE_TUNED = "ft:"
+CHECKPOINT = "ckpt-step-"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -49,10 +52,12 @@ def parse_model(model: str, known_bases: Collection[str], adapter_names: Collect
     """Read a requested model id; None when it is not ragweld's. Only the first colon and the last `@` count.
 
     A base id that the catalog knows (`mlx-community/Qwen3-1.7B-4bit`) is ragweld without a prefix, and so is the bare
-    name of an adapter, as vLLM's clients write it.
+    name of an adapter, as vLLM's clients write it. A fine-tuned model of another organization is not ragweld's.
     """
     if model in adapter_names:
         return ModelRef(None, model)
+    if model.startswith(FINE_TUNED):
+        return _fine_tuned(model)
     name, at, adapter = model.rpartition("@") if "@" in model else (model, "", "")
     if at and not adapter:
         raise InvalidRequest(f"{model!r} names no adapter after '@'.", hint="Use '@base' for none.", param="model")
@@ -63,6 +68,22 @@ def parse_model(model: str, known_bases: Collection[str], adapter_names: Collect
     if name in known_bases:
         return ModelRef(BaseId(name), wanted)
     return None
+
+
+def _fine_tuned(model: str) -> ModelRef | None:
+    """Read from its end, for a base may hold colons; the suffix is for people and decides nothing."""
+    parts = model.removeprefix(FINE_TUNED).split(":")
+    checkpoint = parts.pop() if parts[-1].startswith(CHECKPOINT) else ""
+    if len(parts) < 4 or parts[-3] != RAGWELD:
+        return None
+    base, pointer = ":".join(parts[:-3]), checked_name(parts[-1], "model")
+    return ModelRef(BaseId(base), f"{pointer}.{checked_name(checkpoint, 'model')}" if checkpoint else pointer)
+
+
+def fine_tuned_id(base: str, suffix: str, run_id: str, step: int | None = None) -> str:
+    """The name of a run's adapter under OpenAI's fine-tuning API, or of the one after a step."""
+    name = f"{FINE_TUNED}{base}:{RAGWELD}:{suffix}:{run_id}"
+    return name if step is None else f"{name}:{CHECKPOINT}{step}"
 
 
 def model_id(base: BaseId, adapter: str | None) -> str:

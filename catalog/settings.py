@@ -48,6 +48,8 @@ class GatewaySettings(Section):
     """Host headers that are answered (protects against DNS rebinding)."""
     max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024, le=1 << 30)
     """Largest request body; beyond it 413 before it is read."""
+    max_upload_bytes: int = Field(512 * 1024 * 1024, ge=1024, le=1 << 40)
+    """Largest upload to /v1/files, form and all; it goes to the disk as it comes."""
     header_deadline_s: float = Field(10.0, gt=0, le=300)
     """A connection that has not sent its whole request head by then is closed."""
     body_deadline_s: float = Field(30.0, gt=0, le=3600)

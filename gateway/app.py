@@ -21,6 +21,8 @@ from gateway.api import (
     config,
     datasets,
     engine,
+    files,
+    fine_tuning,
     health,
     keys,
     knowledge,
@@ -33,7 +35,23 @@ from gateway.context import Context
 
 log = logging.getLogger(__name__)
 
-ROOMS = (chat, models, runs, pictures, datasets, adapters, engine, config, benchmark, knowledge, keys, admin, health)
+ROOMS = (
+    chat,
+    models,
+    files,
+    fine_tuning,
+    runs,
+    pictures,
+    datasets,
+    adapters,
+    engine,
+    config,
+    benchmark,
+    knowledge,
+    keys,
+    admin,
+    health,
+)
 
 
 def create_app(context: Context) -> Litestar:

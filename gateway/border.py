@@ -33,6 +33,11 @@ ALWAYS_ANSWERED = frozenset({"/livez", "/readyz", "/metrics"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+UPLOADS = frozenset({"/v1/files"})
+"""Take a form in the place of JSON, of a size of its own. A page of another origin could send one unasked, but never
+without its Origin."""
+UPLOAD_BYTES_PER_S = 1 << 16
+"""The slowest pace of an upload whose deadline has come."""
 
 
 class Border:
@@ -71,12 +76,21 @@ def refuse(method: str, path: str, headers: Mapping[bytes, bytes], settings: Gat
     if origin is not None and _host_name(origin.decode("latin-1")) not in settings.allowed_hosts:
         return Forbidden("Pages of other origins are not answered here.", hint="Add its host to gateway.allowed_hosts.")
     length = headers.get(b"content-length", b"0")
-    if not length.isdigit() or int(length[:20]) > settings.max_body_bytes:
-        return _too_large(settings)
+    if not length.isdigit() or int(length[:20]) > _most_bytes(path, settings):
+        return _too_large(path, settings)
     has_body = length.strip(b"0") != b"" or b"transfer-encoding" in headers
-    if method in _WITH_BODY and has_body and not _is_json(headers.get(b"content-type", b"")):
-        return UnsupportedMediaType(f"The body of {path} must be JSON.", hint="Send content-type: application/json.")
-    return None
+    return _wrong_kind(path, headers.get(b"content-type", b"")) if method in _WITH_BODY and has_body else None
+
+
+def _wrong_kind(path: str, content_type: bytes) -> RagweldError | None:
+    kind = content_type.split(b";", 1)[0].strip().lower()
+    if path in UPLOADS:
+        if kind == b"multipart/form-data":
+            return None
+        return UnsupportedMediaType(f"The body of {path} must be a form.", hint="Send multipart/form-data.")
+    if kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json")):
+        return None
+    return UnsupportedMediaType(f"The body of {path} must be JSON.", hint="Send content-type: application/json.")
 
 
 def _host_name(url: str) -> str | None:
@@ -86,13 +100,14 @@ def _host_name(url: str) -> str | None:
         return None
 
 
-def _is_json(content_type: bytes) -> bool:
-    kind = content_type.split(b";", 1)[0].strip().lower()
-    return kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))
+def _most_bytes(path: str, settings: GatewaySettings) -> int:
+    return settings.max_upload_bytes if path in UPLOADS else settings.max_body_bytes
 
 
-def _too_large(settings: GatewaySettings) -> BodyTooLarge:
-    return BodyTooLarge(f"The body is larger than {settings.max_body_bytes} bytes.", hint="See gateway.max_body_bytes.")
+def _too_large(path: str, settings: GatewaySettings) -> BodyTooLarge:
+    setting = "max_upload_bytes" if path in UPLOADS else "max_body_bytes"
+    most = _most_bytes(path, settings)
+    return BodyTooLarge(f"The body is larger than {most} bytes.", hint=f"See gateway.{setting}.")
 
 
 class _Crossing:
@@ -118,7 +133,8 @@ class _Crossing:
         """Ask the guard, if there is one; the refusal, or None with the visit told to the handler."""
         guard, client = self._context.guard, self._scope.get("client")
         address = client[0] if client else ""
-        admitted = guard.admit(self._scope["path"], self.headers, address) if guard is not None else Visit()
+        method, path = self._scope["method"], self._scope["path"]
+        admitted = guard.admit(method, path, self.headers, address) if guard is not None else Visit()
         if isinstance(admitted, RagweldError):
             return admitted
         self._visit = self._scope["auth"] = admitted
@@ -129,16 +145,20 @@ class _Crossing:
         if self._is_body_whole:
             return await self._receive()
         try:
-            async with asyncio.timeout_at(self._deadline):
+            async with asyncio.timeout_at(self._deadline + self._earned_s()):
                 message: Any = await self._receive()
         except TimeoutError:
             raise BodyTimedOut(f"The body did not arrive within {self._settings.body_deadline_s:g} s.") from None
         if message["type"] == "http.request":
             self._received_bytes += len(message.get("body", b""))
-            if self._received_bytes > self._settings.max_body_bytes:
-                raise _too_large(self._settings)
+            if self._received_bytes > _most_bytes(self._scope["path"], self._settings):
+                raise _too_large(self._scope["path"], self._settings)
             self._is_body_whole = not message.get("more_body", False)
         return message
+
+    def _earned_s(self) -> float:
+        """By how much an upload has put its deadline off, by what has come of it."""
+        return self._received_bytes / UPLOAD_BYTES_PER_S if self._scope["path"] in UPLOADS else 0.0
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -176,7 +196,8 @@ class _Crossing:
             log.log(level, "request", extra={"facts": facts})
 
     def _is_administration(self) -> bool:
-        return self._scope["method"] in CHANGING and scope_for(self._scope["path"]) == "admin" and self._status < 500
+        method, path = self._scope["method"], self._scope["path"]
+        return method in CHANGING and scope_for(method, path) == "admin" and self._status < 500
 
     async def _remember(self, visit: Visit) -> None:
         """Write the act to the administrators' log before its answer leaves; a full disk stops nobody."""

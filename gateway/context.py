@@ -18,6 +18,7 @@ from catalog.ids import BaseId
 from catalog.keys import KeyStore
 from catalog.runs import RunStore
 from catalog.settings import Settings, TrainingSettings, overlay
+from catalog.uploads import FileStore
 from gateway import routing
 from gateway.folder_watch import FolderWatch
 from gateway.guard import Guard
@@ -49,6 +50,7 @@ class Context:
     retries: RetryBudget
     runs: RunStore
     adapters: AdapterStore
+    files: FileStore
     measures: Measures
     lifecycle: Lifecycle
     keys: KeyStore

@@ -2,7 +2,10 @@
 
 RagweldError (catalog.errors)
 ├── InvalidRequest
-│   └── MalformedJson          400  with the path of the fault
+│   ├── MalformedJson          400  with the path of the fault
+│   └── MalformedForm          400
+├── InvalidDataset
+│   └── InvalidFile            400  an uploaded dataset with every defect
 ├── UnknownKey                 401
 ├── Forbidden                  403  foreign Host or Origin
 │   └── MissingScope                the key may not do this
@@ -23,6 +26,7 @@ over all routes.
 
 from __future__ import annotations
 
+import errno
 import math
 from typing import Any
 
@@ -37,6 +41,21 @@ LOADING_RETRY_AFTER_S = 2.0
 
 class MalformedJson(InvalidRequest):
     code = "malformed_json"
+
+
+class MalformedForm(InvalidRequest):
+    code = "malformed_form"
+
+
+class InvalidFile(InvalidDataset):
+    """An uploaded dataset with defects. OpenAI says 400 where `/api` says 422."""
+
+    code = "invalid_file_format"
+    http_status = 400
+
+    def __init__(self, message: str, *, defects: tuple[str, ...] = ()) -> None:
+        super().__init__(message, defects=defects)
+        self.param = "file"
 
 
 class UnknownKey(RagweldError):
@@ -103,6 +122,8 @@ class ShuttingDown(Unavailable):
     code = "shutting_down"
 
 
+_DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
 _TYPES = {403: "permission_error", 429: "rate_limit_error"}
 """Where it is not `invalid_request_error` or `server_error`; for a wrong key OpenAI says the former."""
 
@@ -151,6 +172,8 @@ def from_exception(error: Exception, method: str, path: str) -> RagweldError:
             return NoSuchMethod(f"{path} does not answer {method}.")
         case ValidationException():
             return InvalidRequest(_query_faults(error))
+        case OSError() if error.errno in _DISK_FAULTS:
+            return Unavailable(f"The disk takes no more: {error.strerror}.", hint="Free some space.", code="disk_full")
         case HTTPException() if error.status_code < 500:
             refused = InvalidRequest(error.detail)
             refused.http_status = error.status_code

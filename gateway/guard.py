@@ -17,18 +17,28 @@ from catalog.keys import Key, KeyRing, KeyScope
 from gateway.errors import MissingScope, RateLimited, UnknownKey
 
 OPEN = frozenset({"/livez", "/readyz"})
-_CHAT_PATHS = frozenset({"/v1/chat/completions", "/v1/models", "/api/models", "/api/chat/models", "/api/kg/extract"})
+_CHAT = frozenset(
+    {
+        ("POST", "/v1/chat/completions"),
+        ("POST", "/api/kg/extract"),
+        ("GET", "/v1/models"),
+        ("GET", "/api/models"),
+        ("GET", "/api/chat/models"),
+    }
+)
 _CHAT_PREFIXES = ("/v1/models/", "/api/models/")
+"""Of what may be read."""
 GUESSES_PER_MINUTE = 30
 MOST_GUESSERS = 1024
 _BEARER = b"bearer "
 
 
-def scope_for(path: str) -> KeyScope | None:
-    """What a key must be allowed to do on this path; None for everybody."""
+def scope_for(method: str, path: str) -> KeyScope | None:
+    """What a key must be allowed to do; None for everybody."""
     if path in OPEN:
         return None
-    return "chat" if path in _CHAT_PATHS or path.startswith(_CHAT_PREFIXES) else "admin"
+    is_read = method == "GET" and path.startswith(_CHAT_PREFIXES)
+    return "chat" if is_read or (method, path) in _CHAT else "admin"
 
 
 @dataclass(slots=True)
@@ -110,9 +120,9 @@ class Guard:
         allowances = {key.sha256: kept.get(key.sha256) or _full(key, now_s) for key in keys}
         self._known = (KeyRing(keys), allowances)
 
-    def admit(self, path: str, headers: Mapping[bytes, bytes], address: str) -> Visit | RagweldError:
+    def admit(self, method: str, path: str, headers: Mapping[bytes, bytes], address: str) -> Visit | RagweldError:
         """The visit of a request head, or why it may not pass."""
-        needed = scope_for(path)
+        needed = scope_for(method, path)
         if needed is None:
             return Visit()
         shown = _shown(headers.get(b"authorization", b""))

@@ -28,6 +28,8 @@ class Standing:
     adapters: Sequence[AdapterId]
     adapter_names: Sequence[str]
     """Names and run ids of adapters that fit the default base."""
+    fine_tuned: Sequence[str]
+    """The names that OpenAI's fine-tuning API gives to runs' adapters among them."""
     upstreams: Sequence[Upstream]
     why_not: str
     created: int
@@ -65,7 +67,7 @@ def _own_models(standing: Standing) -> Iterator[dict[str, Any]]:
         yield _entry(name, standing, RAGWELD, root=base)
     for adapter_id in standing.adapters:
         yield _entry(model_id(base, short(adapter_id)), standing, RAGWELD, root=base, parent=bare)
-    for name in standing.adapter_names:
+    for name in (*standing.adapter_names, *standing.fine_tuned):
         yield _entry(name, standing, RAGWELD, root=base, parent=bare)
     for other in standing.other_bases:
         yield _entry(f"{RAGWELD}:{other}", standing, RAGWELD, root=other)

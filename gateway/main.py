@@ -22,6 +22,7 @@ from catalog.audit import AdminLog
 from catalog.keys import KeyStore
 from catalog.runs import RunStore
 from catalog.settings import Loaded, Settings
+from catalog.uploads import FileStore
 from gateway import logs, routing
 from gateway.app import create_asgi
 from gateway.context import Context
@@ -110,6 +111,7 @@ def build(loaded: Loaded, home: Path, environ: Mapping[str, str], answering: Ans
         retries=RetryBudget(),
         runs=RunStore(home),
         adapters=adapters,
+        files=FileStore(home),
         measures=measures,
         lifecycle=Lifecycle(),
         keys=store,

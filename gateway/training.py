@@ -21,7 +21,7 @@ from catalog.base import locate
 from catalog.errors import Conflict
 from catalog.ids import AdapterId, BaseId
 from catalog.plan import Profile, RunRequest, resolve
-from catalog.runs import Decided, Promotion, Run, RunStore, Summary, stamp
+from catalog.runs import NO_LABELS, Decided, Labels, Promotion, Run, RunStore, Summary, stamp
 from catalog.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def recommend(path: Path, base: str | None, settings: Settings) -> Profile:
     )
 
 
-def start(request: RunRequest, settings: Settings, home: Path, runs: RunStore) -> Run:
+def start(request: RunRequest, settings: Settings, home: Path, runs: RunStore, labels: Labels = NO_LABELS) -> Run:
     """Queue a run, after its datasets were read whole; raises InvalidDataset with every defect."""
     path = dataset_path(request.dataset_path, settings, home)
     datasets.verify(path)
@@ -73,7 +73,7 @@ def start(request: RunRequest, settings: Settings, home: Path, runs: RunStore) -
         datasets.verify(measured_on)
     profile = recommend(path, request.base, settings)
     validation_path = str(measured_on) if measured_on is not None else None
-    return runs.create(request.scope, resolve(request, settings.training, profile, validation_path))
+    return runs.create(request.scope, resolve(request, settings.training, profile, validation_path), labels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,25 +117,25 @@ def read(path: Path) -> Dataset:
     """Read a dataset; raises InvalidDataset with every defect when there is any, or when it is missing or empty."""
     reader, digest = Reader(), hashlib.sha256()
     rows = tuple(reader.file(path, digest))
-    _refuse_defects(reader, path)
+    _refuse_defects(reader, path.name)
     rows_digest = hashlib.sha256(b"\n".join(row.canonical() for row in rows)).hexdigest()
     return Dataset(path, rows, digest.hexdigest(), rows_digest)
 
 
-def verify(path: Path) -> None:
-    """Raises InvalidDataset as `read` does; holds one row at a time."""
+def verify(path: Path, *, name: str = "") -> None:
+    """Raises InvalidDataset as `read` does; holds one row at a time. `name` is what people call the file."""
     reader = Reader()
     for _ in reader.file(path):
         pass
-    _refuse_defects(reader, path)
+    _refuse_defects(reader, name or path.name)
 
 
-def _refuse_defects(reader: Reader, path: Path) -> None:
+def _refuse_defects(reader: Reader, name: str) -> None:
     defects = reader.defects
     if not reader.rows and not defects.total:
-        raise InvalidDataset(f"{path.name}: has no rows", defects=(f"{path.name}: has no rows",))
+        raise InvalidDataset(f"{name}: has no rows", defects=(f"{name}: has no rows",))
     if defects.total:
-        raise InvalidDataset(defects.summary(path.name), defects=defects.lines(path.name))
+        raise InvalidDataset(defects.summary(name), defects=defects.lines(name))
 
 
 def _nul_places(value: object, path: str) -> Iterator[str]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Any
 
-from litestar import Request, get
+from litestar import Request, delete, get
 from litestar.params import FromPath
 
 from catalog import models
-from catalog.errors import NotFound
+from catalog.errors import InvalidRequest, NotFound
+from catalog.ids import BARE_BASE, parse_model
 from catalog.models import ModelRow
-from gateway import context, listing, routing
+from gateway import adapters, context, jobs, listing, routing
 from gateway.api.reading import ScopeName
 from gateway.context import Context
 from gateway.listing import Standing
@@ -21,12 +23,14 @@ def standing_of(here: Context) -> Standing:
     """What can answer now. Blocking."""
     base = here.ready_base()
     fitting = listing.fitting_adapters(here.adapters, base)
-    names = here.adapters.aliases().names
+    known = here.adapters.aliases().names
+    names = sorted(name for name, adapter_id in known.items() if adapter_id in fitting)
     return Standing(
         base=base,
         other_bases=[one for one in here.engine.state().bases if one != base] if here.engine and base else [],
         adapters=fitting,
-        adapter_names=sorted(name for name, adapter_id in names.items() if adapter_id in fitting),
+        adapter_names=names,
+        fine_tuned=jobs.models_among(names, here.runs),
         upstreams=routing.usable(here.settings.upstreams, here.environ),
         discovered=here.providers.discovered(),
         why_not=here.engine_obstacle()[1],
@@ -55,6 +59,24 @@ async def get_model(request: Request[Any, Any, Any], model_id: FromPath[str]) ->
         param="model",
         code="model_not_found",
     )
+
+
+@delete("/v1/models/{model_id:path}", status_code=200)
+async def delete_model(request: Request[Any, Any, Any], model_id: FromPath[str]) -> dict[str, Any]:
+    """Delete an adapter, by any of its ids; 409 while it is active, or what a rollback would return to."""
+    here, wanted = context.of(request), model_id.removeprefix("/")
+    ref = parse_model(wanted, models.known_bases(here.settings.training), await _adapter_names(here))
+    if ref is None or ref.adapter is None or ref.adapter == BARE_BASE:
+        raise InvalidRequest(
+            f"{wanted!r} is no adapter; only adapters can be deleted.", param="model", code="unsupported_value"
+        )
+    base = ref.base or here.ready_base()
+    await asyncio.to_thread(adapters.remove, ref.adapter, base, here.adapters)
+    return {"id": wanted, "object": "model", "deleted": True}
+
+
+async def _adapter_names(here: Context) -> Collection[str]:
+    return (await asyncio.to_thread(here.adapters.aliases)).names
 
 
 @get("/api/chat/models")
@@ -109,6 +131,7 @@ async def _rows(request: Request[Any, Any, Any], in_scope: str | None) -> tuple[
 handlers = [
     list_models,
     get_model,
+    delete_model,
     list_chat_models,
     list_rows,
     list_rows_by_type,

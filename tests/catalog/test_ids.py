@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.errors import InvalidRequest
-from catalog.ids import BaseId, ModelRef, checked_name, new_run_id, parse_model
+from catalog.ids import BaseId, ModelRef, checked_name, fine_tuned_id, new_run_id, parse_model
 
 QWEN = "mlx-community/Qwen3-1.7B-4bit"
 
@@ -25,6 +25,11 @@ QWEN = "mlx-community/Qwen3-1.7B-4bit"
         (f"Ragweld:{QWEN}@7", ModelRef(BaseId(QWEN), "7")),
         (f"{QWEN}", ModelRef(BaseId(QWEN), None)),
         (f"{QWEN}@run__1", ModelRef(BaseId(QWEN), "run__1")),
+        (f"ft:{QWEN}:ragweld:harbour:run__1", ModelRef(BaseId(QWEN), "run__1")),
+        ("ft:/models/a:b:ragweld::run__1", ModelRef(BaseId("/models/a:b"), "run__1")),
+        (f"ft:{QWEN}:ragweld::run__1:ckpt-step-8", ModelRef(BaseId(QWEN), "run__1.ckpt-step-8")),
+        ("ft:gpt-4o-mini-2024-07-18:acme::7q8mpxmy", None),
+        ("ft:gpt-4o", None),
         ("gpt-4o", None),
         ("local:qwen3:8b", None),
         ("openai/gpt-4o", None),
@@ -34,10 +39,17 @@ def test_a_requested_model_is_read_as_written(model: str, expected: ModelRef | N
     assert parse_model(model, {QWEN}) == expected
 
 
-@pytest.mark.parametrize("model", ["ragweld@", "ragweld:x@../../etc", "ragweld@a/b", "ragweld@" + "a" * 200])
+@pytest.mark.parametrize(
+    "model", ["ragweld@", "ragweld:x@../../etc", "ragweld@a/b", "ragweld@" + "a" * 200, "ft:b:ragweld::../x"]
+)
 def test_an_adapter_name_that_could_be_a_path_is_refused(model: str) -> None:
     with pytest.raises(InvalidRequest):
         parse_model(model, set())
+
+
+def test_the_name_of_a_fine_tuned_model_is_read_back() -> None:
+    assert parse_model(fine_tuned_id(QWEN, "my.suffix", "run__1"), ()) == ModelRef(BaseId(QWEN), "run__1")
+    assert parse_model(fine_tuned_id(QWEN, "", "run__1", 8), ()) == ModelRef(BaseId(QWEN), "run__1.ckpt-step-8")
 
 
 @given(st.text(max_size=20))

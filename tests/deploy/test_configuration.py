@@ -70,7 +70,7 @@ def test_grafana_loads_the_dashboards_that_compose_mounts() -> None:
 
 def test_the_launchd_agent_is_a_property_list_that_waits_for_the_stop() -> None:
     agent = plistlib.loads((DEPLOY / "launchd/ragweld.plist").read_bytes())
-    assert agent["ProgramArguments"][-1].count("ragweld\" up") == 1
+    assert agent["ProgramArguments"][-1].count('ragweld" up') == 1
     assert agent["ExitTimeOut"] > 30
 
 

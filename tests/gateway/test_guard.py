@@ -78,7 +78,7 @@ def test_every_route_but_the_probes_is_closed_without_a_key(guarded: Guarded, en
     for route in create_app(guarded.served.context).routes:
         status = guarded.served.call("GET", route.path).status
         assert (status == 401) == (route.path not in OPEN), route.path
-    assert scope_for("/a/route/of/tomorrow") == "admin"
+    assert scope_for("GET", "/a/route/of/tomorrow") == "admin"
 
 
 def test_the_official_client_passes_with_its_key(guarded: Guarded, engine: ScriptedEngine) -> None:
@@ -149,7 +149,7 @@ def a_key(name: str, shown: str, **limits: int) -> Key:
 
 
 def admit(guard: Guard, shown: str, address: str = "10.0.0.1") -> Visit | RagweldError:
-    return guard.admit("/v1/models", {b"authorization": b"Bearer " + shown.encode()}, address)
+    return guard.admit("GET", "/v1/models", {b"authorization": b"Bearer " + shown.encode()}, address)
 
 
 def test_tokens_are_counted_after_the_answer_and_come_back_with_time() -> None:

@@ -1,0 +1,239 @@
+"""Runs as OpenAI's fine-tuning jobs, events and checkpoints. Views only: the run store is the one truth.
+
+Every run is a job, whoever began it; a job's id is `ftjob-` and the run's. Plain functions of what was read.
+`tests/gateway/test_jobs.py`. Source: OpenAI API reference, "The fine-tuning job object" and its events.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from catalog import events
+from catalog.adapters import MANIFEST_FILE
+from catalog.errors import NotFound
+from catalog.events import Event
+from catalog.ids import RAGWELD, fine_tuned_id
+from catalog.runs import LOSSES_RESUMED, Run, RunStore, Status
+from catalog.uploads import file_id_of
+
+JOB_BEGINS = "ftjob-"
+
+JobStatus = Literal["validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"]
+"""A file is validated before there is a job, so none is ever `validating_files`."""
+
+_STATUSES: Mapping[Status, JobStatus] = {
+    "queued": "queued",
+    "running": "running",
+    "paused": "paused",
+    "completed": "succeeded",
+    "failed": "failed",
+    "diverged": "failed",
+    "cancelled": "cancelled",
+}
+
+
+def job_id(run_id: str) -> str:
+    return JOB_BEGINS + run_id
+
+
+def run_of(job: str, runs: RunStore) -> Run:
+    """The run that a job is; raises NotFound."""
+    begins, run_id = job[: len(JOB_BEGINS)], job[len(JOB_BEGINS) :]
+    if begins == JOB_BEGINS:
+        try:
+            return runs.get(run_id)
+        except NotFound:
+            pass
+    raise NotFound(
+        f"There is no fine-tuning job {job!r}.",
+        hint="GET /v1/fine_tuning/jobs lists them.",
+        param="fine_tuning_job_id",
+    )
+
+
+def status_of(run: Run) -> JobStatus:
+    """An interrupted run goes on by itself while its trainer may be restarted; else it waits for a person."""
+    if run.status != "interrupted":
+        return _STATUSES[run.status]
+    return "queued" if run.lost and run.losses < LOSSES_RESUMED else "paused"
+
+
+def model_of(run: Run) -> str | None:
+    """The name under which a completed run's adapter answers."""
+    is_there = run.status == "completed" and run.adapter_id is not None
+    return fine_tuned_id(run.plan.base, run.labels.suffix, run.run_id) if is_there else None
+
+
+def models_among(names: Iterable[str], runs: RunStore) -> list[str]:
+    """The models of those names that are runs. Blocking."""
+    found = (_model_named(name, runs) for name in names)
+    return [model for model in found if model is not None]
+
+
+def _model_named(name: str, runs: RunStore) -> str | None:
+    try:
+        return model_of(runs.read(name))
+    except NotFound:
+        return None
+
+
+def view(run: Run, runs: RunStore, now: datetime) -> dict[str, Any]:
+    """A run as a job. Blocking: reads the manifest, and the events of a running one."""
+    status, asked = status_of(run), _hyperparameters(run)
+    ended_at = run.ended_at if status in ("succeeded", "failed", "cancelled") else None
+    return {
+        "object": "fine_tuning.job",
+        "id": job_id(run.run_id),
+        "model": run.plan.base,
+        "created_at": unix(run.created_at),
+        "finished_at": unix(ended_at) if ended_at else None,
+        "fine_tuned_model": model_of(run),
+        "organization_id": RAGWELD,
+        "result_files": [],
+        "status": status,
+        "validation_file": _file(run.plan.validation_path) if run.plan.validation_path else None,
+        "training_file": _file(run.plan.dataset_path),
+        "hyperparameters": asked,
+        "trained_tokens": trained_tokens(run, runs.model_folder(run.run_id)) if status == "succeeded" else None,
+        "error": _error(run) if status == "failed" else None,
+        "seed": run.plan.seed,
+        "estimated_finish": estimated_finish(run, runs.metrics_path(run.run_id), now) if status == "running" else None,
+        "integrations": [],
+        "method": {"type": "supervised", "supervised": {"hyperparameters": asked}},
+        "metadata": run.labels.metadata,
+    }
+
+
+def _hyperparameters(run: Run) -> dict[str, Any]:
+    return {
+        "n_epochs": run.plan.epochs,
+        "batch_size": run.plan.batch_size * run.plan.grad_accum_steps,
+        "learning_rate_multiplier": run.labels.learning_rate_multiplier,
+    }
+
+
+def _file(path: str) -> str:
+    """An uploaded file's id; of a run that was given a path, the path."""
+    return file_id_of(path) or path
+
+
+def _error(run: Run) -> dict[str, Any]:
+    return {"code": f"run_{run.status}", "message": run.reason or f"The run {run.status}.", "param": None}
+
+
+def trained_tokens(run: Run, folder: Path) -> int | None:
+    """Tokens of all rows that were learned from, each as often as it was."""
+    try:
+        manifest = json.loads((folder / MANIFEST_FILE).read_bytes())
+        tokens, rows, steps = (
+            int(manifest["dataset"]["train_tokens"]),
+            int(manifest["dataset"]["train_rows"]),
+            int(manifest["steps_done"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    plan = run.plan
+    steps_per_epoch = math.ceil(math.ceil(rows / plan.batch_size) / plan.grad_accum_steps)
+    return round(tokens * steps / max(1, steps_per_epoch))
+
+
+def estimated_finish(run: Run, metrics: Path, now: datetime) -> int | None:
+    """Unix time at which a running run ends if it goes on as it went; None before it has gone far."""
+    percents = [event.percent for event in events.read_events(metrics) if event.percent]
+    if not percents or run.started_at is None:
+        return None
+    began = datetime.fromisoformat(run.started_at)
+    return int(began.timestamp() + (now - began).total_seconds() * 100 / percents[-1])
+
+
+def has_metadata(run: Run, wanted: Mapping[str, str] | None) -> bool:
+    """Whether a run bears all of these; None asks for one that bears none."""
+    if wanted is None:
+        return not run.labels.metadata
+    borne = run.labels.metadata or {}
+    return all(borne.get(name) == value for name, value in wanted.items())
+
+
+def job_events(run_id: str, metrics: Path) -> list[dict[str, Any]]:
+    """What happened, newest first. An event's id holds its place in `metrics.jsonl`."""
+    found = [
+        said
+        for stored in events.read_lines(metrics)
+        if (said := _event(run_id, stored.end_offset, Event.model_validate_json(stored.line))) is not None
+    ]
+    return found[::-1]
+
+
+def _event(run_id: str, offset: int, event: Event) -> dict[str, Any] | None:
+    numbers = _numbers(event)
+    message = event.message or _in_words(event, numbers)
+    if message is None:
+        return None
+    return {
+        "object": "fine_tuning.job.event",
+        "id": f"ftevent-{run_id}-{offset}",
+        "created_at": unix(event.ts),
+        "level": "error" if event.type == "error" else "info",
+        "message": message,
+        "data": numbers,
+        "type": "metrics" if numbers else "message",
+    }
+
+
+def _numbers(event: Event) -> dict[str, Any]:
+    """OpenAI's names for what was measured."""
+    match event.type:
+        case "telemetry":
+            return {"step": event.step, "train_loss": event.loss, "learning_rate": event.lr}
+        case "metrics":
+            measured = event.metrics or {}
+            named = {"train_loss": measured.get("train_loss"), "full_valid_loss": measured.get("eval_loss")}
+            return {"step": event.step} | {name: value for name, value in named.items() if value is not None}
+    return {}
+
+
+def _in_words(event: Event, numbers: Mapping[str, Any]) -> str | None:
+    match event.type:
+        case "telemetry" | "metrics":
+            said = ", ".join(
+                f"{name.replace('train_', 'training ').replace('full_valid_', 'validation ')}={value:.4g}"
+                for name, value in numbers.items()
+                if name.endswith("loss") and value is not None
+            )
+            return f"Step {event.step}: {said}" if said else None
+        case "state":
+            return f"The job is {event.status}."
+    return None
+
+
+def checkpoints(run: Run, metrics: Path) -> Iterator[dict[str, Any]]:
+    """Steps whose adapter can answer: the best one, which is the one that a run keeps."""
+    step = run.summary.best_step if run.summary is not None else None
+    if step is None or model_of(run) is None:
+        return
+    told = [one for one in events.read_events(metrics) if one.type == "metrics" and one.step == step]
+    yield {
+        "object": "fine_tuning.job.checkpoint",
+        "id": f"ftckpt_{run.run_id}-{step}",
+        "created_at": unix(told[-1].ts if told else run.created_at),
+        "fine_tuned_model_checkpoint": fine_tuned_id(run.plan.base, run.labels.suffix, run.run_id, step),
+        "metrics": _numbers(told[-1]) if told else {"step": step},
+        "fine_tuning_job_id": job_id(run.run_id),
+        "step_number": step,
+    }
+
+
+def listing(found: Sequence[Run], runs: RunStore) -> list[dict[str, Any]]:
+    """Runs as jobs, in their order. Blocking."""
+    now = datetime.now(UTC)
+    return [view(run, runs, now) for run in found]
+
+
+def unix(stamp: str) -> int:
+    """Seconds of a catalog's stamp."""
+    return int(datetime.fromisoformat(stamp).timestamp())
