@@ -1,35 +1,21 @@
-"""The gradient-descent panel: where the trainable parameters went in the run's plane, coloured by the probe loss.
+"""The live path: where the trainable parameters went in the run's frozen plane, a point a scrape, coloured by loss.
 
-An XY chart reads frames by index and fields by name. After the two joins frame 0 is the path (a row a scrape: x, y and
-probe loss of one step, since one scrape is one snapshot) and frame 1 the current point. A series takes its look from
-its y field, and one y field has one look, so y is asked twice: once for the line, once for the coloured points.
+After the two joins frame 0 is the path (a row a scrape: x, y and probe loss of one step, since one scrape is one
+snapshot) and frame 1 the current point. One y field has one look, so y is asked twice: once for the line, once for the
+coloured points.
 """
 
 from __future__ import annotations
 
 from grafana_foundation_sdk.builders import xychart
-from grafana_foundation_sdk.models.dashboard import (
-    DataTransformerConfig,
-    DynamicConfigValue,
-    FieldColorModeId,
-)
-from grafana_foundation_sdk.models.dashboard import MatcherConfig as FrameMatcher
+from grafana_foundation_sdk.models.dashboard import DataTransformerConfig
 from grafana_foundation_sdk.models.xychart import SeriesMapping, XYShowMode
 
-from grafana.panels import (
-    DATASOURCE,
-    Query,
-    colour,
-    coloured_by_value,
-    latest,
-    legend,
-    over_time,
-)
+from grafana.panels import DATASOURCE, Query, coloured_by_value, latest, legend, over_time
+from grafana.xy import LOSS_COLOURS, axis, line, mark, series, transformation
 
 MAX_POINTS = 3000
 """Points asked for, so that a run of under 50 minutes keeps every scrape at 1 s."""
-
-LOSS_COLOURS = FieldColorModeId.CONTINUOUS_BL_YL_RD
 
 _PATH_FRAME, _NOW_FRAME = 0, 1
 _X, _LINE_Y, _POINT_Y, _LOSS = "x", "y of the line", "y of the points", "probe loss"
@@ -42,9 +28,9 @@ loss belong to the same step. Colour: loss on the run's fixed probe batch, blue 
 ring is the latest point. How much of the motion the plane holds, and how far off it the true point is, stand beside."""
 
 
-def descent(run: str) -> xychart.Panel:
+def live_path(run: str) -> xychart.Panel:
     """The panel for the series selected by the label matcher `run`."""
-    panel = xychart.Panel().title("Gradient descent").description(_DESCRIPTION).datasource(DATASOURCE)
+    panel = xychart.Panel().title("Path, live").description(_DESCRIPTION).datasource(DATASOURCE)
     for ref_id, query in _queries(run).items():
         panel.with_target(query.ref_id(ref_id).datasource(DATASOURCE))
     return (
@@ -54,9 +40,9 @@ def descent(run: str) -> xychart.Panel:
         .mapping(SeriesMapping.MANUAL)
         .series(
             [
-                _series("path", _PATH_FRAME, _X, _LINE_Y),
-                _series("a step, coloured by probe loss", _PATH_FRAME, _X, _POINT_Y, _LOSS),
-                _series("now", _NOW_FRAME, _NOW_X, _NOW_Y),
+                series("path", _PATH_FRAME, _X, _LINE_Y),
+                series("a step, coloured by probe loss", _PATH_FRAME, _X, _POINT_Y, _LOSS),
+                series("now", _NOW_FRAME, _NOW_X, _NOW_Y),
             ]
         )
     )
@@ -75,6 +61,7 @@ def _queries(run: str) -> dict[str, Query]:
 
 
 def _styled(panel: xychart.Panel) -> xychart.Panel:
+    up = axis("second direction of the plane")
     return (
         panel.show(XYShowMode.POINTS)
         .point_size(xychart.XychartFieldConfigPointSize().fixed(6))
@@ -83,51 +70,13 @@ def _styled(panel: xychart.Panel) -> xychart.Panel:
         .line_width(1)
         .decimals(3)
         .legend(legend())
-        .override_by_name(_X, [_axis("first direction of the plane")])
-        .override_by_name(_LINE_Y, [_axis("second direction of the plane"), _show("lines"), colour("#8e8e8e")])
-        .override_by_name(_POINT_Y, [_axis("second direction of the plane")])
+        .override_by_name(_X, [axis("first direction of the plane")])
+        .override_by_name(_LINE_Y, [up, *line("#8e8e8e")])
+        .override_by_name(_POINT_Y, [up])
         .override_by_name(_LOSS, [coloured_by_value(LOSS_COLOURS)])
-        .override_by_name(_NOW_Y, [_axis("second direction of the plane"), *_ring()])
+        .override_by_name(_NOW_Y, [up, *mark("text", 16)])
     )
-
-
-def _series(name: str, frame: int, x: str, y: str, coloured_by: str | None = None) -> xychart.XYSeriesConfig:
-    series = (
-        xychart.XYSeriesConfig()
-        .name(xychart.XychartXYSeriesConfigName().fixed(name))
-        .frame(xychart.XychartXYSeriesConfigFrame().matcher(_matcher("byIndex", frame)))
-        .x(xychart.XychartXYSeriesConfigX().matcher(_matcher("byName", x)))
-        .y(xychart.XychartXYSeriesConfigY().matcher(_matcher("byName", y)))
-    )
-    if coloured_by is None:
-        return series
-    return series.color(xychart.XychartXYSeriesConfigColor().matcher(_matcher("byName", coloured_by)))
-
-
-def _matcher(kind: str, options: object) -> xychart.MatcherConfig:
-    return xychart.MatcherConfig().id(kind).options(options)
 
 
 def _joined_by_time(*ref_ids: str) -> DataTransformerConfig:
-    return DataTransformerConfig(
-        id_val="joinByField",
-        filter_val=FrameMatcher(id_val="byRefId", options=f"/^({'|'.join(ref_ids)})$/"),
-        options={"byField": "Time", "mode": "outer"},
-    )
-
-
-def _axis(label: str) -> DynamicConfigValue:
-    return DynamicConfigValue("custom.axisLabel", label)
-
-
-def _show(what: str) -> DynamicConfigValue:
-    return DynamicConfigValue("custom.show", what)
-
-
-def _ring() -> list[DynamicConfigValue]:
-    return [
-        colour("text"),
-        DynamicConfigValue("custom.pointSize", {"fixed": 16}),
-        DynamicConfigValue("custom.pointStrokeWidth", 2),
-        DynamicConfigValue("custom.fillOpacity", 0),
-    ]
+    return transformation("joinByField", {"byField": "Time", "mode": "outer"}, *ref_ids)

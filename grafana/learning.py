@@ -1,6 +1,6 @@
-"""The Learning dashboard: one run as it descends, and the gateway that will answer with its result.
+"""The Learning dashboard: one run as it descends, and who will answer with its result.
 
-Reads top to bottom: the run, the descent, the curves, the gateway. Every number shown was measured by the process that
+Reads top to bottom: the run, the descent, the curves, who answers. Every number shown was measured by the process that
 exports it. Counters of rare events are shown whole, since a rate misses the first one; when there is none yet but the
 process is scraped, the panel says 0 for "none", and when the process is not scraped it stays empty.
 """
@@ -8,73 +8,36 @@ process is scraped, the panel says 0 for "none", and when the process is not scr
 from __future__ import annotations
 
 from grafana_foundation_sdk.builders import dashboard as dashboard_builders
-from grafana_foundation_sdk.builders import stat, table, timeseries
+from grafana_foundation_sdk.builders import stat, table
 from grafana_foundation_sdk.models.common import BigValueColorMode, BigValueGraphMode
 from grafana_foundation_sdk.models.dashboard import (
     Dashboard,
-    DashboardCursorSync,
-    DataTransformerConfig,
     DynamicConfigValue,
-    VariableRefresh,
     VariableSort,
 )
 
-from grafana.descent import LOSS_COLOURS, descent
-from grafana.gateway_panels import gateway_section
-from grafana.panels import (
-    DATASOURCE,
-    Box,
-    Section,
-    assembled,
-    colour,
-    counted,
-    dashed,
-    graph,
-    latest,
-    listing,
-    log_scale,
-    named_values,
-    over_time,
-    right_axis,
-    rows,
-    stepped,
-    value,
-    words,
-)
+from grafana.boards import STUDIO_RUN, board, of_labels, with_studio
+from grafana.curves import curves
+from grafana.descent import live_path
+from grafana.gateway_panels import answering_section
+from grafana.layout import Box, Section, assembled
+from grafana.panels import colour, counted, joined, latest, listing, named_values, over_time, rows, value, words
+from grafana.surface import gradient_descent
+from grafana.xy import HIGHEST, LOSS_COLOURS, LOWEST
 
 RUN = '{run_id="$run_id"}'
 TRAINER_ALIVE = "max(ragweld_train_busy)"
-LOSS_AXIS = "nats per supervised token"
 
 
 def learning() -> Dashboard:
     """The whole dashboard."""
-    builder = (
-        dashboard_builders.Dashboard("ragweld: Learning")
-        .uid("ragweld-learning")
-        .description("A run as it learns: its losses, its way through parameter space, and the gateway.")
-        .tags(["ragweld"])
-        .refresh("5s")
-        .time("now-15m", "now")
-        .timezone("browser")
-        .tooltip(DashboardCursorSync.CROSSHAIR)
-        .with_variable(_run_variable())
+    described = "A run as it learns: its losses, its way through parameter space, and who answers with its result."
+    builder = board("Learning", "ragweld-learning", described).with_variable(
+        of_labels("run_id", "Run", "ragweld_train_step", "run_id", VariableSort.ALPHABETICAL_DESC).description(
+            "The current run and the last few; ids end with the start time, so a scope has its newest first."
+        )
     )
-    return assembled(builder, (_run(), _descent(), _curves(), gateway_section()))
-
-
-def _run_variable() -> dashboard_builders.QueryVariable:
-    query = "label_values(ragweld_train_step, run_id)"
-    return (
-        dashboard_builders.QueryVariable("run_id")
-        .label("Run")
-        .description("The current run and the last few; ids end with the start time, so a scope has its newest first.")
-        .datasource(DATASOURCE)
-        .query({"qryType": 1, "query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery"})
-        .definition(query)
-        .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
-        .sort(VariableSort.ALPHABETICAL_DESC)
-    )
+    return assembled(with_studio(builder), (_run(), _descent(), curves(RUN), answering_section()))
 
 
 def _run() -> Section:
@@ -96,23 +59,12 @@ def _descent() -> Section:
     return Section(
         "Descent",
         (
-            (Box(0, 0, 17, 15), descent(RUN)),
-            (Box(17, 0, 7, 5), _share()),
-            (Box(17, 5, 7, 5), _off_plane()),
-            (Box(17, 10, 7, 5), _probe_loss()),
-        ),
-    )
-
-
-def _curves() -> Section:
-    return Section(
-        "Curves",
-        (
-            (Box(0, 0, 16, 10), _loss()),
-            (Box(16, 0, 8, 10), _learning_rate()),
-            (Box(0, 10, 8, 9), _norms()),
-            (Box(8, 10, 8, 9), _speed()),
-            (Box(16, 10, 8, 9), _memory()),
+            (Box(0, 0, 15, 17), gradient_descent("$run_id")),
+            (Box(15, 0, 9, 9), live_path(RUN)),
+            (Box(15, 9, 5, 4), _share()),
+            (Box(20, 9, 4, 4), _off_plane()),
+            (Box(15, 13, 5, 4), _colour_scale()),
+            (Box(20, 13, 4, 4), _probe_loss()),
         ),
     )
 
@@ -134,10 +86,12 @@ def _trainer() -> stat.Panel:
 def _progress() -> stat.Panel:
     return named_values(
         "Steps",
-        "Optimizer steps done, steps of the whole run, and passes over the training rows, at the latest scrape.",
+        "Optimizer steps done, steps of the whole run, passes over the training rows, and steps that changed nothing "
+        "because their loss or gradient was not usable, at the latest scrape.",
         latest(_last(f"ragweld_train_step{RUN}"), "done"),
         latest(_last(f"ragweld_train_steps_planned{RUN}"), "planned"),
         latest(_last(f"ragweld_train_epoch{RUN}"), "epochs"),
+        latest(_last(f"ragweld_train_skipped_steps{RUN}"), "skipped"),
     ).override_by_name("epochs", [DynamicConfigValue("decimals", 2)])
 
 
@@ -176,27 +130,20 @@ def _runs() -> table.Panel:
         "Value #C": "planned",
         "Value #D": "best eval loss",
     }
-    return listing(
-        "Runs",
-        "The current run and the last few that the trainer still exports, with their status now.",
-        rows("max by (run_id, base, status) (ragweld_train_run_info)"),
-        rows("max by (run_id) (ragweld_train_step)"),
-        rows("max by (run_id) (ragweld_train_steps_planned)"),
-        rows("max by (run_id) (ragweld_train_best_eval_loss)"),
-    ).transformations(
-        [
-            DataTransformerConfig(id_val="filterFieldsByName", options={"include": {"names": list(names)}}),
-            DataTransformerConfig(id_val="joinByField", options={"byField": "run_id", "mode": "outer"}),
-            DataTransformerConfig(
-                id_val="organize",
-                options={
-                    "indexByName": {field: index for index, field in enumerate(names)},
-                    "renameByName": names,
-                    "excludeByName": {},
-                },
-            ),
-        ]
-    )
+    link = {"title": "Open in the Studio", "url": f"{STUDIO_RUN}${{__value.raw}}", "targetBlank": True}
+    return joined(
+        listing(
+            "Runs",
+            "The current run and the last few that the trainer still exports, with their status now; a run's id leads "
+            "to its page in the Studio.",
+            rows("max by (run_id, base, status) (ragweld_train_run_info)"),
+            rows("max by (run_id) (ragweld_train_step)"),
+            rows("max by (run_id) (ragweld_train_steps_planned)"),
+            rows("max by (run_id) (ragweld_train_best_eval_loss)"),
+        ),
+        "run_id",
+        names,
+    ).override_by_name("run", [DynamicConfigValue("links", [link])])
 
 
 def _ended_runs() -> stat.Panel:
@@ -231,6 +178,22 @@ def _off_plane() -> stat.Panel:
     ).decimals(4)
 
 
+def _colour_scale() -> stat.Panel:
+    surface, path = f"ragweld_train_surface_loss{RUN}", f"ragweld_train_path_loss{RUN}"
+    return (
+        named_values(
+            "Scale of colour",
+            "The ends of the scale of the gradient descent beside: the lowest and the highest loss measured on the "
+            "plane or on the path.",
+            latest(f"min({surface} or {path})", "lowest"),
+            latest(f"max({surface} or {path})", "highest"),
+        )
+        .decimals(3)
+        .override_by_name("lowest", [colour(LOWEST)])
+        .override_by_name("highest", [colour(HIGHEST)])
+    )
+
+
 def _probe_loss() -> stat.Panel:
     return (
         value(
@@ -242,76 +205,6 @@ def _probe_loss() -> stat.Panel:
         .decimals(4)
         .color_scheme(dashboard_builders.FieldColor().mode(LOSS_COLOURS))
     )
-
-
-def _loss() -> timeseries.Panel:
-    return (
-        graph(
-            "Loss",
-            "Mean cross-entropy. train: the batch of the step, so it is noisy; probe: one fixed batch, so only the "
-            "parameters move it; eval: all held-out rows, never trained on; best: the lowest eval so far.",
-            "none",
-            LOSS_AXIS,
-            over_time(f"ragweld_train_loss{RUN}", "train"),
-            over_time(f"ragweld_train_probe_loss{RUN}", "probe"),
-            over_time(f"ragweld_train_eval_loss{RUN}", "eval"),
-            over_time(f"ragweld_train_best_eval_loss{RUN}", "best"),
-        )
-        .decimals(3)
-        .axis_soft_min(0)
-        .override_by_name("train", [colour("light-blue"), DynamicConfigValue("custom.lineWidth", 1)])
-        .override_by_name("probe", [colour("purple")])
-        .override_by_name("eval", [colour("orange"), stepped()])
-        .override_by_name("best", [colour("green"), stepped(), dashed()])
-    )
-
-
-def _learning_rate() -> timeseries.Panel:
-    return graph(
-        "Learning rate",
-        "The scheduler's own value at the step, not a formula drawn a second time.",
-        "sci",
-        "learning rate",
-        over_time(f"ragweld_train_learning_rate{RUN}", "learning rate"),
-    )
-
-
-def _norms() -> timeseries.Panel:
-    return graph(
-        "Norms",
-        "L2 norms over all trainable parameters, on a logarithmic axis. gradient: before clipping; parameters: their "
-        "size; update: the step's change, measured as the difference before and after.",
-        "none",
-        "L2 norm (log)",
-        over_time(f"ragweld_train_grad_norm{RUN}", "gradient"),
-        over_time(f"ragweld_train_param_norm{RUN}", "parameters"),
-        over_time(f"ragweld_train_update_norm{RUN}", "update"),
-    ).scale_distribution(log_scale())
-
-
-def _speed() -> timeseries.Panel:
-    return (
-        graph(
-            "Speed",
-            "Left: tokens of the step, context and supervised, divided by its wall time. Right: that wall time.",
-            "suffix: tokens/s",
-            "tokens per second",
-            over_time(f"ragweld_train_tokens_per_second{RUN}", "tokens per second"),
-            over_time(f"ragweld_train_step_seconds{RUN}", "time of a step"),
-        )
-        .axis_soft_min(0)
-        .override_by_name("time of a step", right_axis("time of a step", "s"))
-    )
-
-
-def _memory() -> timeseries.Panel:
-    return graph(
-        "Memory",
-        "MLX memory of the trainer at its peak in this run: arrays, not the whole process.",
-        "bytes",
-        "peak memory",
-        over_time(f"ragweld_train_memory_bytes{RUN}", "peak"),
-    ).axis_soft_min(0)
 
 
 def _last(series: str) -> str:

@@ -6,9 +6,9 @@ C... in the order given. Knows nothing of what is measured.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from string import ascii_uppercase
-from typing import Any, NamedTuple
+from typing import Any
 
 from grafana_foundation_sdk.builders import common as common_builders
 from grafana_foundation_sdk.builders import dashboard as dashboard_builders
@@ -27,10 +27,9 @@ from grafana_foundation_sdk.models.common import (
     VisibilityMode,
 )
 from grafana_foundation_sdk.models.dashboard import (
-    Dashboard,
+    DataTransformerConfig,
     DynamicConfigValue,
     FieldColorModeId,
-    GridPos,
     ValueMap,
     ValueMappingResult,
 )
@@ -45,22 +44,6 @@ RATE_STEP = "2s"
 Panel = Any
 """A panel builder; each panel type of the SDK is a class of its own without a common base of use here."""
 Query = Any
-
-
-class Box(NamedTuple):
-    """A place inside a section, in Grafana's grid: 24 columns, rows of 30 pixels."""
-
-    x: int
-    y: int
-    width: int
-    height: int
-
-
-class Section(NamedTuple):
-    """A row's title and what stands beneath it."""
-
-    title: str
-    panels: tuple[tuple[Box, Panel], ...]
 
 
 def over_time(expr: str, legend: str, step: str = GAUGE_STEP) -> Query:
@@ -90,6 +73,11 @@ def counted(counter: str, label: str, alive: str) -> Query:
     """
     nothing = f'label_replace(0 * {alive}, "{label}", "none", "", "")'
     return latest(f"sum by ({label}) ({counter}) or on() {nothing}", f"{{{{{label}}}}}")
+
+
+def or_nothing(expr: str, by: str, alive: str) -> str:
+    """`expr`, and 0 for every `by` whose process is scraped (`alive`) and has nothing of the kind."""
+    return f"{expr} or 0 * max by ({by}) ({alive})"
 
 
 def value(title: str, description: str, unit: str, *queries: Query) -> stat.Panel:
@@ -133,6 +121,20 @@ def graph(title: str, description: str, unit: str, axis: str, *queries: Query) -
 def listing(title: str, description: str, *queries: Query) -> table.Panel:
     """A table; give the queries with `rows`."""
     return _described(table.Panel(), title, description, queries).show_header(True).cell_options(TableAutoCellOptions())
+
+
+def joined(panel: table.Panel, by: str, names: Mapping[str, str]) -> table.Panel:
+    """The queries' rows side by side where `by` is equal; `names` are the columns in order, as they come: as shown."""
+    steps: dict[str, dict[str, Any]] = {
+        "filterFieldsByName": {"include": {"names": list(names)}},
+        "joinByField": {"byField": by, "mode": "outer"},
+        "organize": {
+            "indexByName": {field: index for index, field in enumerate(names)},
+            "renameByName": dict(names),
+            "excludeByName": {},
+        },
+    }
+    return panel.transformations([DataTransformerConfig(id_val=name, options=step) for name, step in steps.items()])
 
 
 def legend() -> common_builders.VizLegendOptions:
@@ -190,20 +192,6 @@ def words(*text_and_colour: tuple[str, str]) -> ValueMap:
         for number, (text, colour_name) in enumerate(text_and_colour)
     }
     return ValueMap(results)
-
-
-def assembled(builder: dashboard_builders.Dashboard, sections: Iterable[Section]) -> Dashboard:
-    """Stack the sections, place their panels, and number everything in reading order from 1."""
-    top = 0
-    for section in sections:
-        builder.with_row(dashboard_builders.Row(section.title).grid_pos(GridPos(h=1, w=24, x=0, y=top)))
-        for box, panel in section.panels:
-            builder.with_panel(panel.grid_pos(GridPos(h=box.height, w=box.width, x=box.x, y=top + 1 + box.y)))
-        top += 1 + max(box.y + box.height for box, _ in section.panels)
-    dashboard = builder.build()
-    for number, panel in enumerate(dashboard.panels, start=1):
-        panel.id_val = number
-    return dashboard
 
 
 def _described(panel: Panel, title: str, description: str, queries: Iterable[Query]) -> Panel:

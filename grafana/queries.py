@@ -1,4 +1,4 @@
-"""Every PromQL expression of a dashboard's JSON, as Grafana would send it: panels of rows too, variables filled in.
+"""Every PromQL expression of a dashboard's JSON as Grafana would send it: of panels, inside rows too, and annotations.
 
 Reads JSON alone, so it holds for any dashboard. A variable without a value is an error, not an empty string.
 `tests/grafana/test_queries.py` proves it.
@@ -28,7 +28,7 @@ _OUR_NAME = re.compile(r"\b(?:ragweld_|gen_ai_|vllm:)[a-zA-Z0-9_:]+")
 
 @dataclass(frozen=True, slots=True)
 class PanelQuery:
-    """One query as it is sent. `panel` is the panel's title; `instant` False means over a range."""
+    """One query as it is sent. `panel` is a panel's title or says which annotation; `instant` False is over a range."""
 
     panel: str
     ref_id: str
@@ -43,11 +43,16 @@ class UnknownVariable(KeyError):
 def expressions(dashboard: Mapping[str, Any], variables: Mapping[str, str]) -> list[PanelQuery]:
     """All queries in reading order. `variables` are the dashboard's own (`run_id`) and may replace Grafana's."""
     values = {**GRAFANA_VARIABLES, **variables}
-    return [
+    asked = [
         PanelQuery(panel["title"], target["refId"], _filled(target["expr"], values), bool(target.get("instant")))
         for panel in panels(dashboard)
         for target in panel.get("targets", ())
     ]
+    marked = [
+        PanelQuery(f"annotation {annotation['name']}", "Anno", _filled(annotation["expr"], values), instant=False)
+        for annotation in dashboard.get("annotations", {}).get("list", ())
+    ]
+    return asked + marked
 
 
 def panels(dashboard: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

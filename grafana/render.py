@@ -12,9 +12,15 @@ from pathlib import Path
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from grafana.fleet import fleet
+from grafana.gateway import gateway
 from grafana.learning import learning
 
-DASHBOARDS: dict[str, Callable[[], Dashboard]] = {"learning": learning}
+DASHBOARDS: dict[str, Callable[[], Dashboard]] = {
+    "learning": learning,
+    "gateway": gateway,
+    "fleet": fleet,
+}
 
 
 def dashboard_path(name: str) -> Path:

@@ -70,28 +70,58 @@ def test_every_panel_and_query_asks_the_provisioned_datasource(dashboard: dict[s
         if panel["type"] != "row":
             assert panel["datasource"] == ours, panel["title"]
             assert [target["datasource"] for target in panel["targets"]] == [ours] * len(panel["targets"])
-    assert [variable["datasource"] for variable in dashboard["templating"]["list"]] == [ours]
+    asking = [variable for variable in dashboard["templating"]["list"] if variable["type"] == "query"]
+    assert [variable["datasource"] for variable in (*asking, *dashboard["annotations"]["list"])] == [ours] * (
+        len(asking) + 2
+    )
+
+
+def test_links_and_annotations_are_seen_above_the_panels(dashboard: dict[str, Any]) -> None:
+    """The SDK's own default is a menu."""
+    shown = [*dashboard["links"], *dashboard["annotations"]["list"]]
+    assert len(shown) == 4
+    assert not any("placement" in one for one in shown)
+
+
+def test_links_to_the_studio_begin_where_the_person_says_that_the_gateway_is(dashboard: dict[str, Any]) -> None:
+    assert "studio" in {variable["name"] for variable in dashboard["templating"]["list"]}
+    assert "${studio}/studio" in {link.get("url") for link in dashboard["links"]}
 
 
 def test_every_override_names_a_field_that_the_panel_has(dashboard: dict[str, Any]) -> None:
     for panel in panels(dashboard):
-        fields = {target.get("legendFormat") for target in panel.get("targets", ())}
+        targets = panel.get("targets", ())
+        fields = {"byName": _fields(panel), "byFrameRefID": {target["refId"] for target in targets}}
         for override in panel.get("fieldConfig", {}).get("overrides", ()):
-            assert override["matcher"]["options"] in fields, panel["title"]
+            assert override["matcher"]["options"] in fields[override["matcher"]["id"]], panel["title"]
 
 
-def test_every_series_of_the_descent_is_mapped_to_a_field_of_its_frame(dashboard: dict[str, Any]) -> None:
+def test_series_that_one_join_feeds_take_fields_that_it_has(dashboard: dict[str, Any]) -> None:
+    """What the transformations really make of real answers is tested with Grafana's own: `grafana/preview`."""
     for panel in panels(dashboard):
-        if panel["type"] != "xychart":
+        joins = [step for step in panel.get("transformations", ()) if step["id"] == "joinByField"]
+        if panel["type"] != "xychart" or not joins:
             continue
         legend = {target["refId"]: target["legendFormat"] for target in panel["targets"]}
         frames = [
-            {name for ref_id, name in legend.items() if ref_id in step["filter"]["options"]}
-            for step in panel["transformations"]
+            {name for ref_id, name in legend.items() if "filter" not in join or ref_id in join["filter"]["options"]}
+            for join in joins
         ]
         for series in panel["options"]["series"]:
             wanted = {series[axis]["matcher"]["options"] for axis in ("x", "y", "color") if axis in series}
             assert wanted <= frames[series["frame"]["matcher"]["options"]]
+
+
+def _fields(panel: dict[str, Any]) -> set[str]:
+    """Names that a panel's fields can have: legends, columns as renamed, a table's values, labels that become axes."""
+    targets = panel.get("targets", ())
+    renamed = [step["options"].get("renameByName", {}) for step in panel.get("transformations", ())]
+    return {
+        *(target.get("legendFormat") for target in targets),
+        *(f"Value #{target['refId']}" for target in targets if target.get("format") == "table"),
+        *(name for names in renamed for name in names.values()),
+        *(["x", "y", "step"] if any(target.get("format") == "table" for target in targets) else []),
+    }
 
 
 def _cells(place: dict[str, int]) -> set[tuple[int, int]]:

@@ -12,6 +12,7 @@ from gateway.metrics import GATEWAY_METRICS
 from grafana.queries import PanelQuery, expressions, metric_names
 from grafana.render import DASHBOARDS, rendered
 from grafana.unused import UNUSED
+from tests.grafana.selectors import expressions_of_alerts
 from tests.requirements_of_machine import need_promtool
 from trainer.metrics import TRAINER_METRICS
 
@@ -23,12 +24,13 @@ def _loaded() -> list[dict[str, Any]]:
 
 
 def _all_queries() -> list[PanelQuery]:
-    return [query for dashboard in _loaded() for query in expressions(dashboard, {"run_id": "a_run"})]
+    return [query for dashboard in _loaded() for query in expressions(dashboard, {"run_id": "a_run", "instance": ".*"})]
 
 
 def _used_names() -> set[str]:
-    variables = [variable["definition"] for dashboard in _loaded() for variable in dashboard["templating"]["list"]]
-    return set().union(*(metric_names(expr) for expr in (*variables, *(query.expr for query in _all_queries()))))
+    variables = [v.get("definition", "") for dashboard in _loaded() for v in dashboard["templating"]["list"]]
+    asked = [query.expr for query in _all_queries()]
+    return set().union(*map(metric_names, (*variables, *asked, *expressions_of_alerts().values())))
 
 
 def test_every_metric_that_a_query_names_is_in_a_table() -> None:
@@ -39,7 +41,7 @@ def test_every_query_names_a_metric() -> None:
     assert [query for query in _all_queries() if not metric_names(query.expr)] == []
 
 
-def test_every_metric_of_the_tables_is_shown_or_on_the_written_list() -> None:
+def test_every_metric_of_the_tables_is_shown_or_alerted_on_or_on_the_written_list() -> None:
     used = _used_names()
     shown = {spec.name for spec in TABLES if series_names([spec]) & used}
     assert {spec.name for spec in TABLES} - shown == set(UNUSED)

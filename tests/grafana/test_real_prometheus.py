@@ -13,6 +13,8 @@ import pytest
 
 from grafana.queries import expressions
 from grafana.render import DASHBOARDS, rendered
+from tests.grafana.exporter import RUN_ID
+from tests.grafana.selectors import selectors_of_alerts
 from tests.prometheus_server import PrometheusServer, prometheus
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +37,7 @@ def _exporter(table: str) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusServer]:
     with ExitStack() as stack:
-        targets = {table: stack.enter_context(_exporter(table)) for table in ("trainer", "gateway")}
+        targets = {f"ragweld-{table}": stack.enter_context(_exporter(table)) for table in ("trainer", "gateway")}
         running = stack.enter_context(prometheus(targets, tmp_path_factory.mktemp("prometheus")))
         for metric in ("ragweld_train_step", "ragweld_engine_rows"):
             running.wait_for(f"count_over_time({metric}[5m]) >= {SCRAPES}", DEADLINE_S)
@@ -45,18 +47,22 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusServe
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DASHBOARDS)
 def test_every_query_of_the_dashboard_returns_numbers(name: str, server: PrometheusServer) -> None:
-    run_id = server.query("ragweld_train_step")[0].labels["run_id"]
-    queries = expressions(json.loads(rendered(name)), {"run_id": run_id, "__range": "60s"})
+    queries = expressions(json.loads(rendered(name)), {"run_id": RUN_ID, "instance": ".*", "__range": "60s"})
     empty = [query for query in queries if not server.numbers(query.expr, instant=query.instant)]
     assert empty == []
 
 
 @pytest.mark.slow
+def test_every_series_that_an_alert_looks_at_is_there(server: PrometheusServer) -> None:
+    assert [selector for selector in selectors_of_alerts() if not server.query(selector)] == []
+
+
+@pytest.mark.slow
 def test_the_points_of_the_path_share_their_times(server: PrometheusServer) -> None:
     """The descent joins x, y and loss by time: one scrape is one point, so no point may lack a part."""
-    queries = expressions(json.loads(rendered("learning")), {"run_id": "default__20260102_030405"})
+    queries = expressions(json.loads(rendered("learning")), {"run_id": RUN_ID})
     now_s = server.query("vector(time())")[0].points[0][1]
-    parts = [query for query in queries if query.panel == "Gradient descent" and not query.instant]
+    parts = [query for query in queries if query.panel == "Path, live" and not query.instant]
     times = [
         [at_s for series in server.query_range(query.expr, now_s - 30, now_s, 1.0) for at_s, _ in series.points]
         for query in parts
