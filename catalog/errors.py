@@ -9,6 +9,7 @@ RagweldError
 ├── InvalidDataset        422  every defect with file:line and field
 ├── Overloaded            429  carries retry_after_s
 ├── EngineFailed          500
+├── OutOfMemory           507  it needs more memory than there is; says what to change
 ├── UpstreamFailed        502
 ├── Unavailable           503  nobody can answer; says what would make it possible
 └── UpstreamTimedOut      504
@@ -89,6 +90,11 @@ class Overloaded(RagweldError):
 class EngineFailed(RagweldError):
     code = "engine_failed"
     http_status = 500
+
+
+class OutOfMemory(RagweldError):
+    code = "oom"
+    http_status = 507
 
 
 class UpstreamFailed(RagweldError):

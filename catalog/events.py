@@ -63,6 +63,14 @@ class Event(BaseModel):
     """Supervised and context tokens per second."""
     sample_count: int | None = None
     """Rows seen so far."""
+    eta_s: float | None = None
+    """Of a `progress` event: seconds until the last step, at the pace of the latest ones."""
+    memory_active_bytes: int | None = None
+    """MLX memory in use after the step."""
+    memory_peak_bytes: int | None = None
+    """MLX memory at its peak in this life of the run."""
+    resident_bytes: int | None = None
+    """Memory of the trainer's process in RAM."""
 
     @field_validator("*", mode="before")
     @classmethod

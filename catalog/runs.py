@@ -85,6 +85,22 @@ class Labels(BaseModel):
 NO_LABELS = Labels()
 
 
+class Progress(BaseModel):
+    """How far a running run has come."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    step: int
+    steps: int
+    ts: str
+    """When that was so."""
+    eta_s: float | None = None
+    """Seconds until its last step, at the pace of its latest ones; of a run that waits or has ended, null."""
+    tokens_per_s: float | None = None
+    memory_bytes: int | None = None
+    """MLX memory at its peak."""
+
+
 class Run(BaseModel):
     """A run's life, as `run.json` holds it; its course is in `metrics.jsonl`."""
 
@@ -108,6 +124,7 @@ class Run(BaseModel):
     """How often its trainer died."""
     reason: str | None = None
     """Why it ended before its last step or waits: one line, with what to change."""
+    progress: Progress | None = None
     summary: Summary | None = None
     adapter_id: str | None = None
     """Content id of the adapter in `model/`, once it is whole."""
@@ -157,6 +174,18 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
+class Explained:
+    """What its trainer died of was found out: to go on would end alike."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
 class Stalled:
     """Its trainer lives and gives no sign of it."""
 
@@ -173,7 +202,7 @@ class Decided:
 
 Wish = CancelRequested | PauseRequested | ResumeRequested
 Sign = Lost | Stalled | Revived
-RunEvent = Started | Wish | Paused | Ended | Sign | Decided
+RunEvent = Started | Wish | Progressed | Paused | Ended | Sign | Explained | Decided
 
 
 def next_run(run: Run, event: RunEvent, now: datetime) -> Run:
@@ -197,6 +226,12 @@ def next_run(run: Run, event: RunEvent, now: datetime) -> Run:
             return _left(run, status, reason, now).model_copy(update={"summary": summary, "adapter_id": adapter_id})
         case Lost() | Stalled() | Revived():
             return _seen(run, event, now)
+        case Progressed(progress):
+            _require(run, run.status == "running", "going on")
+            return run.model_copy(update={"progress": progress})
+        case Explained(reason):
+            _require(run, run.lost, "explained")
+            return _left(run, "failed", reason, now).model_copy(update={"lost": False})
         case Decided(promotion):
             _require(run, run.status == "completed", "promoted")
             return run.model_copy(update={"promotion": promotion})
@@ -252,7 +287,9 @@ def _left(run: Run, status: Status, reason: str | None, now: datetime) -> Run:
         status, reason = "paused", "Paused on request."
     ended_at = stamp(now) if status in ENDED else None
     asked = {"cancel_requested": run.cancel_requested or status == "cancelled", "pause_requested": False}
-    return run.model_copy(update={"status": status, "reason": reason, "ended_at": ended_at, "stalled": False} | asked)
+    progress = run.progress.model_copy(update={"eta_s": None}) if run.progress else None
+    left = {"status": status, "reason": reason, "ended_at": ended_at, "stalled": False, "progress": progress}
+    return run.model_copy(update=left | asked)
 
 
 def _require(run: Run, possible: bool, what: str) -> None:
@@ -348,6 +385,10 @@ class RunStore:
         if after.status != before.status:
             self.log_state(after)
         return after
+
+    def progress(self, run_id: str, **facts: Any) -> None:
+        """Say how far the run is; raises Conflict when it is not running any more."""
+        self.apply(run_id, Progressed(Progress(ts=stamp(self._now()), **facts)))
 
     def beat(self, run_id: str) -> None:
         """Say that the run's trainer is alive."""

@@ -96,6 +96,8 @@ class TrainerSettings(Section):
     """Steps after which a run is saved, besides at each evaluation."""
     checkpoint_interval_s: float = Field(30.0, gt=0, le=3600)
     """Seconds of work after which a run is saved, besides at each evaluation."""
+    memory_bytes: int = Field(0, ge=0)
+    """Memory for one run, its base included; 0 is what is free when it starts. A run that needs more is refused."""
 
 
 class TrainingSettings(Section):

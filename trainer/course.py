@@ -11,13 +11,14 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from catalog.base import blas
+from catalog.base import blas, device
 from catalog.runs import Status, Summary
 from trainer import projection, steadiness
 from trainer.batches import StepRows
 from trainer.evaluate import Measurement, measure
 from trainer.learner import StepResult, length
 from trainer.lesson import Lesson
+from trainer.remaining import Remaining
 from trainer.telemetry import Reporter
 from trainer.watch import Halted
 
@@ -139,6 +140,7 @@ class _Walk:
         self._clock = clock
         self._save = save
         self._started_s = clock() - course.learned_s
+        self._remaining = Remaining()
         interval = lesson.plan.eval_interval_steps
         self._exams = steps_of_exams(lesson.steps, interval) if lesson.held_out.examples else set()
 
@@ -186,18 +188,20 @@ class _Walk:
         before = self._learner.flat() if is_told else None
         began_s = self._clock()
         rate = self._lesson.learning_rate(step.step)
-        longest = steadiness.longest_norm(self.course.norms, self._lesson.plan.max_grad_norm)
-        result = self._learner.step(step.step, self._lesson.micro_batches(step), rate, self._look, longest)
-        took_s = self._clock() - began_s
+        usual = [self._lesson.guessing_loss, *([self.course.base.loss] if self.course.base else [])]
+        expected = steadiness.bounds(self.course.norms, self._lesson.plan.max_grad_norm, usual)
+        result = self._learner.step(step.step, self._lesson.micro_batches(step), rate, self._look, expected)
+        now_s = self._clock()
+        self._remaining.passed(began_s, now_s)
         self.course.steps_done = step.step
         self.course.rows_seen += result.rows
         if result.applied:
             self.course.since_exam.append(result)
             self.course.norms = [*self.course.norms, result.grad_norm][-steadiness.WINDOW :]
         else:
-            self._skip(step.step, steadiness.what_is_wrong(result.loss, result.grad_norm, longest))
+            self._skip(step.step, steadiness.what_is_wrong(result.loss, result.grad_norm, expected))
         if before is not None:
-            self._tell(result, took_s, before)
+            self._tell(result, began_s, now_s, before)
 
     def _skip(self, step: int, wrong: str) -> None:
         """Tell a step that changed nothing; raises Halted when there were too many."""
@@ -208,8 +212,9 @@ class _Walk:
             raise Halted("diverged", f"{reason}. Lower the learning rate, or look for rows that break it.")
         self._reporter.say(f"Step {step} changed nothing: {wrong} ({skipped} of at most {most} such steps).")
 
-    def _tell(self, result: StepResult, took_s: float, before: mx.array) -> None:
+    def _tell(self, result: StepResult, began_s: float, now_s: float, before: mx.array) -> None:
         """Measure the point where the step arrived."""
+        took_s = now_s - began_s
         after = self._learner.flat()
         probe = measure(self._learner.model, self._lesson.objective, self._lesson.probe)
         reading = replace(
@@ -225,10 +230,14 @@ class _Walk:
             tokens_per_s=result.tokens / took_s if took_s > 0 else None,
             step_s=took_s,
             memory_bytes=mx.get_peak_memory(),
+            memory_active_bytes=mx.get_active_memory(),
+            resident_bytes=device.resident_bytes(),
+            eta_s=self._remaining.seconds(self._lesson.steps - self.course.steps_done),
             skipped=self.course.skipped,
             point=None,
         )
-        self._reporter.observed(reading, self.course.rows_seen, projection.sketch(after - self._learner.start))
+        displacement = projection.sketch(after - self._learner.start)
+        self._reporter.observed(reading, self.course.rows_seen, displacement, now_s)
 
     def _examine(self, step: int) -> None:
         """Measure all held-out rows, and keep the adapter if it is the best so far."""

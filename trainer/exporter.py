@@ -47,6 +47,9 @@ class RunSnapshot:
     tokens_per_s: float | None = None
     step_s: float | None = None
     memory_bytes: int | None = None
+    memory_active_bytes: int | None = None
+    resident_bytes: int | None = None
+    eta_s: float | None = None
     point: Point | None = None
 
 
@@ -82,7 +85,6 @@ RUN_VALUES: Mapping[str, Callable[[RunSnapshot], float | None]] = {
     "ragweld_train_eval_loss": lambda run: run.eval_loss,
     "ragweld_train_best_eval_loss": lambda run: run.best_eval_loss,
     "ragweld_train_best_step": lambda run: run.best_step,
-    "ragweld_train_skipped_steps": lambda run: run.skipped,
     "ragweld_train_learning_rate": lambda run: run.lr,
     "ragweld_train_grad_norm": lambda run: run.grad_norm,
     "ragweld_train_param_norm": lambda run: run.param_norm,
@@ -90,6 +92,10 @@ RUN_VALUES: Mapping[str, Callable[[RunSnapshot], float | None]] = {
     "ragweld_train_tokens_per_second": lambda run: run.tokens_per_s,
     "ragweld_train_step_seconds": lambda run: run.step_s,
     "ragweld_train_memory_bytes": lambda run: run.memory_bytes,
+    "ragweld_train_memory_active_bytes": lambda run: run.memory_active_bytes,
+    "ragweld_train_resident_bytes": lambda run: run.resident_bytes,
+    "ragweld_train_eta_seconds": lambda run: run.eta_s,
+    "ragweld_train_skipped_steps": lambda run: run.skipped,
     "ragweld_train_projection_x": lambda run: run.point.x if run.point else None,
     "ragweld_train_projection_y": lambda run: run.point.y if run.point else None,
     "ragweld_train_projection_off_plane": lambda run: run.point.off_plane if run.point else None,

@@ -17,6 +17,7 @@ from catalog.errors import Conflict
 from catalog.settings import Optimizer
 from trainer.batches import Batch, step_seed
 from trainer.objective import Objective
+from trainer.steadiness import Bounds
 
 blas.preload()
 
@@ -24,6 +25,8 @@ import mlx.core as mx  # noqa: E402
 import mlx.nn as nn  # noqa: E402
 import mlx.optimizers as optimizers  # noqa: E402
 from mlx.utils import tree_flatten, tree_map, tree_unflatten  # noqa: E402
+
+ANYTHING = Bounds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +103,11 @@ class Learner:
         micro_batches: Iterable[Batch],
         lr: float,
         between: Callable[[], None],
-        longest_norm: float = math.inf,
+        expected: Bounds = ANYTHING,
     ) -> StepResult:
         """Learn from the micro-batches as one. `between` is called before each and may raise to give up.
 
-        Nothing is learned when the loss is not finite or the gradient is longer than `longest_norm`.
+        Nothing is learned when loss or gradient are not finite, or beyond what is `expected`.
         """
         mx.random.seed(step_seed(self._seed, step))
         self.model.train()
@@ -122,12 +125,17 @@ class Learner:
         clipped, norm = optimizers.clip_grad_norm(mean, self._rule.max_grad_norm or math.inf)
         self._optimizer.learning_rate = lr
         loss_value, norm_value = number(total_loss) / count, number(norm)
-        applied = math.isfinite(loss_value) and math.isfinite(norm_value) and norm_value <= longest_norm
+        applied = expected.hold(loss_value, norm_value)
         if applied:
             self._optimizer.update(self.model, clipped)
             mx.eval(self.model.trainable_parameters(), self._optimizer.state)
         used = number(self._optimizer.learning_rate)
         return StepResult(loss_value, norm_value, used, rows, tokens, supervised, count, applied)
+
+    def try_on(self, batch: Batch) -> None:
+        """Compute the batch's gradient and forget it."""
+        self.model.train()
+        mx.eval(self._gradients(batch))
 
     def state(self) -> LearnerState:
         """A snapshot from which another learner goes on bit for bit."""

@@ -5,7 +5,8 @@ What was chosen and why is returned in words, so that the run can say it. `tests
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +55,11 @@ class Lesson:
     def steps(self) -> int:
         return self.plan.epochs * self.steps_per_epoch
 
+    @property
+    def guessing_loss(self) -> float:
+        """Nats per token of a model that knows nothing."""
+        return math.log(self.base.tokenizer.vocab_size)
+
     def learning_rate(self, step: int) -> float:
         return schedule.learning_rate(
             step,
@@ -67,7 +73,7 @@ class Lesson:
         """Every step after `after_step` in order, as row indices."""
         plan = self.plan
         return batches.course(
-            [len(row.tokens) for row in self.material.train.rows],
+            self.lengths,
             seed=plan.seed,
             epochs=plan.epochs,
             batch_size=plan.batch_size,
@@ -75,10 +81,18 @@ class Lesson:
             after_step=after_step,
         )
 
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each row to learn from."""
+        return [len(row.tokens) for row in self.material.train.rows]
+
+    def batch(self, indices: Iterable[int]) -> batches.Batch:
+        """These rows as arrays."""
+        return batches.make_batch([self.material.train.rows[index] for index in indices])
+
     def micro_batches(self, step: StepRows) -> Iterator[batches.Batch]:
         """The step's rows as arrays, made when they are needed."""
-        for indices in step.micro_batches:
-            yield batches.make_batch([self.material.train.rows[index] for index in indices])
+        return map(self.batch, step.micro_batches)
 
 
 def prepare(plan: Plan, home: Path) -> Lesson:

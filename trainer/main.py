@@ -18,9 +18,10 @@ from types import FrameType
 
 from catalog import files
 from catalog.adapters import AdapterStore
-from catalog.errors import Conflict, InvalidDataset, RagweldError
-from catalog.runs import LOSSES_RESUMED, RUNS_FOLDER, Decided, Ended, ResumeRequested, Run, RunStore
+from catalog.errors import Conflict, InvalidDataset, OutOfMemory, RagweldError
+from catalog.runs import LOSSES_RESUMED, RUNS_FOLDER, Decided, Ended, Explained, ResumeRequested, Run, RunStore
 from catalog.settings import Settings, overlay
+from trainer import deaths
 from trainer.checkpoints import Pace
 from trainer.exporter import serve
 from trainer.run import Finish, Workplace, train
@@ -30,6 +31,8 @@ log = logging.getLogger("trainer")
 DEVICE_LOCK = RUNS_FOLDER / ".device.lock"
 LONGEST_REASON = 500
 QUEUE_RETRY_S = 10.0
+LESS_MEMORY = "Set grad_checkpoint, or lower batch_size or max_length."
+DIED_OF_MEMORY = f"oom: its trainer died because memory ran out. {LESS_MEMORY}"
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 """They pass, or somebody mends them; the run can go on from its last checkpoint."""
 
@@ -47,6 +50,7 @@ def run(settings: Settings, home: Path) -> int:
         store=RunStore(home),
         adapters=AdapterStore(home),
         pace=Pace(settings.trainer.checkpoint_interval_steps, settings.trainer.checkpoint_interval_s),
+        memory_bytes=settings.trainer.memory_bytes,
     )
     try:
         server = serve(place.board, settings.trainer.metrics_host, settings.trainer.metrics_port)
@@ -64,7 +68,7 @@ def work(place: Workplace, poll_interval_s: float) -> None:
     """Take runs until told to stop; a queue that cannot be read or written is tried again later."""
     while not place.stop.is_set():
         try:
-            _tidy(place.store)
+            _tidy(place)
             while not place.stop.is_set():
                 if not train_next(place):
                     place.stop.wait(poll_interval_s)
@@ -121,24 +125,30 @@ def explain(error: Exception) -> str:
         case InvalidDataset(defects=[first, *rest]):
             more = f" (and {len(rest)} more)" if rest else ""
             text = f"The dataset has {1 + len(rest)} defect(s): {first}{more}. Mend the rows and start again."
-        case RagweldError():
-            text = str(error)
         case OSError(errno=errno.ENOSPC):
             text = "The disk is full. Free some space and resume the run."
         case MemoryError() | RuntimeError() if isinstance(error, MemoryError) or "llocate" in str(error):
-            text = f"Out of memory ({error}). Lower batch_size or max_length."
+            text = f"oom: memory ran out ({error}). {LESS_MEMORY}"
+        case OutOfMemory():
+            text = f"oom: {error}"
+        case RagweldError():
+            text = str(error)
         case _:
             text = f"{type(error).__name__}: {error}. The trainer's log has the details."
     return " ".join(text.split())[:LONGEST_REASON]
 
 
-def _tidy(store: RunStore) -> None:
+def _tidy(place: Workplace) -> None:
     """Queue runs whose trainer died, and remove what it staged; this process owns the device, so nobody else works."""
+    store = place.store
     for pattern in (".staging.*", ".old.*"):
         for leftover in (*store.root.glob(f"*/{pattern}"), *store.root.glob(f"*/checkpoints/{pattern}")):
             shutil.rmtree(leftover, ignore_errors=True)
     for run in store.list():
-        if run.lost and run.losses < LOSSES_RESUMED:
+        if run.lost and deaths.was_of_memory(store.folder(run.run_id)):
+            store.append(run.run_id, "error", message=DIED_OF_MEMORY)
+            _show(place, store.apply(run.run_id, Explained(DIED_OF_MEMORY)))
+        elif run.lost and run.losses < LOSSES_RESUMED:
             store.apply(run.run_id, ResumeRequested())
 
 

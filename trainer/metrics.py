@@ -35,6 +35,9 @@ TRAINER_METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec("ragweld_train_step_seconds", "gauge", "Wall time of the step.", _RUN),
     MetricSpec("ragweld_train_memory_bytes", "gauge", "MLX memory at its peak in this run.", _RUN),
+    MetricSpec("ragweld_train_memory_active_bytes", "gauge", "MLX memory in use after the step.", _RUN),
+    MetricSpec("ragweld_train_resident_bytes", "gauge", "Memory of the trainer's process in RAM.", _RUN),
+    MetricSpec("ragweld_train_eta_seconds", "gauge", "Seconds until the last step, at the latest pace.", _RUN),
     MetricSpec("ragweld_train_projection_x", "gauge", "First coordinate of the displacement in the run's plane.", _RUN),
     MetricSpec(
         "ragweld_train_projection_y", "gauge", "Second coordinate of the displacement in the run's plane.", _RUN

@@ -20,7 +20,7 @@ from catalog.base import device
 from catalog.errors import Conflict, RagweldError
 from catalog.ids import AdapterId
 from catalog.runs import Ended, Paused, Promotion, Run, RunStore, stamp
-from trainer import artifacts, checkpoints, course, lesson, promote
+from trainer import artifacts, checkpoints, course, deaths, lesson, memory, promote
 from trainer.artifacts import DatasetRecord, Manifest
 from trainer.checkpoints import Checkpoint, Pace, Saver
 from trainer.course import Course
@@ -44,6 +44,8 @@ class Workplace:
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     pace: Pace = field(default_factory=Pace)
+    memory_bytes: int = 0
+    """What a run may take; 0 is what is free."""
     fsync: Callable[[Path], None] = files.fsync_path
 
 
@@ -76,6 +78,9 @@ def _train(run: Run, place: Workplace, watch: Watch) -> Finish:
     )
     for sentence in lesson.in_words(prepared):
         reporter.say(sentence)
+    with deaths.trying(place.store.folder(run.run_id)):
+        limit_bytes = memory.limit(place.memory_bytes)
+        reporter.say(f"Memory: {memory.check(prepared, limit_bytes).in_words(limit_bytes)}.")
 
     saver = _saver(run, place, prepared, reporter)
     begun = _go_on(run, place, prepared, reporter)

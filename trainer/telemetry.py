@@ -8,18 +8,23 @@ its earlier life has stored is not stored again. Events that the disk refuses wa
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any
 
 from catalog import events
+from catalog.errors import Conflict
 from catalog.events import Event, EventType
 from catalog.runs import RunStore
 from trainer.exporter import Board, RunSnapshot
 from trainer.projection import Path, Plane, Point, Vector, held_points
 
 log = logging.getLogger("trainer")
+
+PROGRESS_EVERY_S = 5.0
+"""Between two words about the progress in `run.json`."""
 
 TelemetryPoint = tuple[RunSnapshot, int]
 """What was measured at a step, and the rows seen until then."""
@@ -47,6 +52,7 @@ class Reporter:
         stored = events.read_events(store.metrics_path(run_id))
         self._told = {_what(event) for event in stored if event.type != "state"}
         self._waiting: deque[Event] = deque()
+        self._progressed_s: float | None = None
         self.snapshot = RunSnapshot(run_id, base, steps_planned=steps_planned)
         board.show(self.snapshot)
 
@@ -94,8 +100,8 @@ class Reporter:
             events.append(self._store.metrics_path(self._run_id), self._waiting[0])
             self._waiting.popleft()
 
-    def observed(self, reading: RunSnapshot, rows_seen: int, displacement: Vector) -> None:
-        """A telemetry point: written when it has a place, shown in /metrics at once."""
+    def observed(self, reading: RunSnapshot, rows_seen: int, displacement: Vector, now_s: float) -> None:
+        """A telemetry point: written when it has a place, shown in /metrics at once, in `run.json` now and then."""
         was_frozen = self._path.plane is not None
         placed = self._path.add((reading, rows_seen), displacement)
         self._show(replace(reading, point=placed[-1][1] if placed else None))
@@ -103,7 +109,23 @@ class Reporter:
             self._announce_plane(placed[-1][1])
         self._write(placed)
         percent = 100 * reading.step / reading.steps_planned
-        self.tell("progress", step=reading.step, epoch=reading.epoch, percent=percent)
+        self.tell("progress", step=reading.step, epoch=reading.epoch, percent=percent, eta_s=reading.eta_s)
+        self._progressed(reading, now_s)
+
+    def _progressed(self, reading: RunSnapshot, now_s: float) -> None:
+        """Say in `run.json` how far the run is; when that cannot be, the next time will do."""
+        if self._progressed_s is not None and now_s - self._progressed_s < PROGRESS_EVERY_S:
+            return
+        self._progressed_s = now_s
+        with contextlib.suppress(OSError, Conflict):  # a run that somebody ended is told so by its watch
+            self._store.progress(
+                self._run_id,
+                step=reading.step,
+                steps=reading.steps_planned,
+                eta_s=reading.eta_s,
+                tokens_per_s=reading.tokens_per_s,
+                memory_bytes=reading.memory_bytes,
+            )
 
     def evaluated(
         self, step: int, epoch: float, train_loss: float | None, eval_loss: float, best: float | None
@@ -148,6 +170,9 @@ class Reporter:
                 step_time_ms=None if reading.step_s is None else 1000 * reading.step_s,
                 tokens_per_s=reading.tokens_per_s,
                 sample_count=rows_seen,
+                memory_active_bytes=reading.memory_active_bytes,
+                memory_peak_bytes=reading.memory_bytes,
+                resident_bytes=reading.resident_bytes,
             )
 
 

@@ -23,9 +23,12 @@ from catalog.runs import (
     ClaimedRun,
     Decided,
     Ended,
+    Explained,
     Lost,
     Paused,
     PauseRequested,
+    Progress,
+    Progressed,
     Promotion,
     ResumeRequested,
     Revived,
@@ -44,6 +47,7 @@ PLAN = Plan(
     telemetry_interval_steps=2, promote_if_improves=True, promote_epsilon=0,
 )  # fmt: skip
 PROMOTION = Promotion(promoted=True, adapter_id="a", reason="better", ts="t")
+PROGRESS = Progress(step=1, steps=2, ts="t", eta_s=5.0)
 EVENTS: list[RunEvent] = [
     Started(),
     CancelRequested(),
@@ -54,6 +58,8 @@ EVENTS: list[RunEvent] = [
     Stalled(),
     Revived(),
     Decided(PROMOTION),
+    Explained("oom"),
+    Progressed(PROGRESS),
     *(Ended(status) for status in sorted(ENDED)),
 ]
 
@@ -74,7 +80,8 @@ def test_no_history_leaves_the_rules(history: list[RunEvent]) -> None:
             assert run is before
             continue
         if before.status in ENDED and run.status != before.status:
-            assert (before.status, run.status, event) == ("interrupted", "queued", ResumeRequested())
+            assert (run.status, event) in (("queued", ResumeRequested()), ("failed", Explained("oom")))
+            assert before.status == "interrupted"
         if before.status == "paused" and run.status != "paused":
             assert run.status == {CancelRequested(): "cancelled", ResumeRequested(): "queued"}[event]
         assert (run.ended_at is not None) == (run.status in ENDED)
@@ -83,6 +90,7 @@ def test_no_history_leaves_the_rules(history: list[RunEvent]) -> None:
         assert run.status == "running" or not (run.pause_requested or run.stalled)
         assert not (run.cancel_requested and run.status in ("queued", "paused", "interrupted"))
         assert not run.lost or run.status == "interrupted"
+        assert run.progress is None or run.progress.eta_s is None or run.status == "running"
 
 
 @given(st.lists(st.sampled_from(EVENTS), max_size=25))

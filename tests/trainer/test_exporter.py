@@ -34,6 +34,9 @@ WHOLE = RunSnapshot(
     tokens_per_s=2500.0,
     step_s=0.4,
     memory_bytes=1 << 28,
+    memory_active_bytes=1 << 27,
+    resident_bytes=1 << 29,
+    eta_s=41.5,
     point=Point(1.0, -2.0, 0.5, 0.95, "d" * 64),
 )
 

@@ -18,6 +18,7 @@ from trainer.learner import Learner, UpdateRule
 from trainer.loss import scorer
 from trainer.objective import Imitation
 from trainer.rows import Row
+from trainer.steadiness import Bounds
 
 Tensors = dict[str, mx.array]
 
@@ -128,13 +129,14 @@ def test_a_step_given_up_half_way_leaves_no_trace(make_learner: Callable[..., Le
     assert equal(stopped.tensors(), clean.tensors())
 
 
-def test_a_gradient_longer_than_it_may_be_changes_nothing(make_learner: Callable[..., Learner]) -> None:
+def test_a_gradient_or_loss_beyond_what_is_expected_changes_nothing(make_learner: Callable[..., Learner]) -> None:
     learner = make_learner()
     before = learner.tensors()
-    norm = learner.step(1, batches(4, rows(8)), 0.01, nothing, longest_norm=0.0).grad_norm
-    assert not learner.step(1, batches(4, rows(8)), 0.01, nothing, longest_norm=norm * 0.999).applied
+    norm = learner.step(1, batches(4, rows(8)), 0.01, nothing, Bounds(norm=0.0)).grad_norm
+    assert not learner.step(1, batches(4, rows(8)), 0.01, nothing, Bounds(norm=norm * 0.999)).applied
+    assert not learner.step(1, batches(4, rows(8)), 0.01, nothing, Bounds(loss=0.1)).applied
     assert equal(before, learner.tensors())
-    assert learner.step(1, batches(4, rows(8)), 0.01, nothing, longest_norm=norm).applied
+    assert learner.step(1, batches(4, rows(8)), 0.01, nothing, Bounds(norm=norm)).applied
 
 
 def first_step(learner: Learner, lr: float = 0.01) -> Tensors:

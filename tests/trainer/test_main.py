@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -20,31 +21,36 @@ from catalog import events, files
 from catalog.adapters import AdapterStore
 from catalog.base.load import load
 from catalog.base.lora import linear_shapes, read_adapter
-from catalog.errors import Conflict
+from catalog.errors import Conflict, OutOfMemory
 from catalog.ids import BaseId
+from catalog.plan import Plan
 from catalog.runs import CancelRequested, PauseRequested, ResumeRequested, RunStore
 from catalog.settings import Settings, TrainerSettings
-from tests.trainer.conftest import MakePlan
-from trainer.main import DEVICE_LOCK, explain, run, work
+from tests.trainer.conftest import MakePlan, WriteRows, fact
+from trainer.deaths import MOST_TRIALS
+from trainer.main import DEVICE_LOCK, DIED_OF_MEMORY, LESS_MEMORY, explain, run, work
 from trainer.metrics import TRAINER_METRICS
 from trainer.run import Workplace
 
 DEADLINE_S = 90.0
 KINDS = ("telemetry", "metrics", "progress")
 PROGRAM = """
-import sys
+import resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[3]), resource.RLIM_INFINITY))
 from pathlib import Path
 from catalog.settings import Settings, TrainerSettings
+from trainer.deaths import MOST_TRIALS
 from trainer.main import run
-sys.exit(run(Settings(trainer=TrainerSettings(metrics_port=0, poll_interval_s=0.05)), Path(sys.argv[1])))
+settings = TrainerSettings(metrics_port=0, poll_interval_s=0.05, memory_bytes=int(sys.argv[2]))
+sys.exit(run(Settings(trainer=settings), Path(sys.argv[1])))
 """
 
 
 class Trainer:
     """A trainer process, heard line by line. It is killed when a test takes too long."""
 
-    def __init__(self, home: Path) -> None:
-        command = [sys.executable, "-c", PROGRAM, str(home)]
+    def __init__(self, home: Path, memory_bytes: int = 0, address_space_bytes: int = resource.RLIM_INFINITY) -> None:
+        command = [sys.executable, "-c", PROGRAM, str(home), str(memory_bytes), str(address_space_bytes)]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         self._deadline = threading.Timer(DEADLINE_S, self.process.kill)
         self._deadline.start()
@@ -66,6 +72,12 @@ class Trainer:
         self.process.stderr.read()
         return self.process.wait()
 
+    def dies(self) -> int:
+        """Its exit code when it ends by itself."""
+        assert self.process.stderr is not None
+        self.process.stderr.read()
+        return self.process.wait()
+
     def close(self) -> None:
         self._deadline.cancel()
         if self.process.poll() is None:
@@ -83,8 +95,8 @@ def home(tmp_path: Path) -> Path:
 def start(home: Path) -> Iterator[Callable[[], Trainer]]:
     started: list[Trainer] = []
 
-    def begin() -> Trainer:
-        started.append(Trainer(home))
+    def begin(**limits: int) -> Trainer:
+        started.append(Trainer(home, **limits))
         return started[-1]
 
     yield begin
@@ -151,6 +163,44 @@ def test_killed_at_random_the_next_trainer_goes_on_and_the_run_is_the_same(
         for stored in (events.read_events(store.metrics_path(run_id)) for run_id in (killed, whole))
     ]
     assert told[0] == told[1]
+
+
+@pytest.fixture
+def large_plan(make_plan: MakePlan, write_rows: WriteRows) -> Plan:
+    """One whose micro-batches need more than three gigabytes."""
+    asked = {"role": "user", "content": "word " * 1500}
+    rows = [{"messages": [asked, fact(number)["messages"][1]]} for number in range(64)]
+    return make_plan(dataset_path=str(write_rows(rows, "long.jsonl")), batch_size=64, max_length=2048)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="a process's memory is bounded here by RLIMIT_AS")
+def test_memory_that_runs_out_kills_the_trainer_alone_and_the_next_run_starts(
+    home: Path, start: Callable[..., Trainer], make_plan: MakePlan, large_plan: Plan
+) -> None:
+    """A real limit of the kernel, and a trainer that was told that there is plenty."""
+    store = RunStore(home)
+    dying, living = (store.create("default", plan).run_id for plan in (large_plan, make_plan(epochs=1)))
+    limits = {"memory_bytes": 1 << 40, "address_space_bytes": 3 << 30}
+    for _ in range(MOST_TRIALS):
+        assert start(**limits).dies() < 0
+        assert (store.get(dying).lost, store.get(living).status) == (True, "queued")
+    last = start(**limits)
+    last.until(f"{dying}: failed {DIED_OF_MEMORY}")
+    last.until(f"{living}: completed")
+    assert (store.get(dying).status, store.get(dying).reason) == ("failed", DIED_OF_MEMORY)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="a process's memory is bounded here by RLIMIT_AS")
+def test_a_limit_of_the_kernel_is_seen_before_it_kills(
+    home: Path, start: Callable[..., Trainer], make_plan: MakePlan, large_plan: Plan
+) -> None:
+    store = RunStore(home)
+    refused, living = (store.create("default", plan).run_id for plan in (large_plan, make_plan(epochs=1)))
+    trainer = start(address_space_bytes=3 << 30)
+    trainer.until(f"{refused}: failed oom: The run needs")
+    trainer.until(f"{living}: completed")
 
 
 @pytest.mark.slow
@@ -241,11 +291,12 @@ def test_a_queue_that_cannot_be_read_is_tried_again(
     ("error", "line"),
     [
         (OSError(28, "No space left on device"), "The disk is full. Free some space and resume the run."),
-        (MemoryError("no"), "Out of memory (no). Lower batch_size or max_length."),
+        (MemoryError("no"), f"oom: memory ran out (no). {LESS_MEMORY}"),
         (
             RuntimeError("[malloc] Unable to allocate 5 bytes."),
-            "Out of memory ([malloc] Unable to allocate 5 bytes.). Lower batch_size or max_length.",
+            f"oom: memory ran out ([malloc] Unable to allocate 5 bytes.). {LESS_MEMORY}",
         ),
+        (OutOfMemory("The run needs 9 GB.", hint="Lower it."), "oom: The run needs 9 GB. Lower it."),
         (RuntimeError("odd\nshape"), "RuntimeError: odd shape. The trainer's log has the details."),
         (KeyError("x" * 900), "KeyError: '" + "x" * 489),
     ],

@@ -306,6 +306,39 @@ def test_a_run_whose_numbers_break_ends_diverged(home: Home, make_plan: MakePlan
     assert not home.store.model_folder(run.run_id).exists()
 
 
+def test_a_rate_far_too_high_ends_diverged_with_the_last_good_adapter(home: Home, make_plan: MakePlan) -> None:
+    run = home.train(make_plan(lr=1e3, epochs=30))
+    assert run.status == "diverged"
+    assert "6 steps could not be learned from" in run.reason
+    assert run.promotion is None
+    weights = mx.load(str(home.store.model_folder(run.run_id) / WEIGHTS_FILE))
+    assert all(mx.isfinite(value).all().item() for value in weights.values())
+
+
+def test_a_run_that_needs_more_memory_than_it_may_take_is_refused_before_it_starts(
+    home: Home, make_plan: MakePlan
+) -> None:
+    run = home.train(make_plan(), memory_bytes=1000)
+    assert run.status == "failed"
+    assert run.reason.startswith("oom: The run needs 0.00 GB at the peak, for 2 row(s) of up to 56 tokens at once")
+    assert "set grad_checkpoint" in run.reason
+    assert home.of_type(run, "metrics") == []
+    assert home.train(make_plan(epochs=1)).status == "completed"
+
+
+def test_the_time_left_and_the_memory_are_told(home: Home, make_plan: MakePlan) -> None:
+    seconds = itertools.count()
+    run = home.train(make_plan(promote_if_improves=False), clock=lambda: float(next(seconds)))
+    left = [event.eta_s for event in home.of_type(run, "progress")]
+    assert left[-1] == 0 < min(left[:-1])
+    assert left[4:] == sorted(left[4:], reverse=True)
+    for event in home.of_type(run, "telemetry"):
+        assert 0 < event.memory_active_bytes <= event.memory_peak_bytes < event.resident_bytes
+    assert (run.progress.steps, run.progress.eta_s) == (STEPS, None)
+    assert 0 < run.progress.step <= STEPS
+    assert run.progress.memory_bytes > 0
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.steadiness import FEWEST, longest_norm, what_is_wrong
+from trainer.steadiness import BEYOND_GUESSING, FEWEST, Bounds, bounds, longest_norm, what_is_wrong
 
 NORMS = st.lists(st.floats(0, 1e6), min_size=FEWEST, max_size=64)
 
@@ -37,6 +37,19 @@ def test_a_few_leaps_among_the_latest_do_not_hide_the_next(norms: list[float], l
     assert longest_norm([*norms, *leaps], 0.0) < 2e4
 
 
+def test_a_loss_far_beyond_the_untrained_and_beyond_guessing_is_too_large() -> None:
+    expected = bounds([], 1.0, [7.0, 3.5])
+    assert expected == Bounds(BEYOND_GUESSING * 7.0, math.inf)
+    assert expected.hold(13.9, 1e9) and not expected.hold(14.1, 1.0)
+
+
+@given(st.floats(), st.floats())
+def test_what_is_not_finite_never_holds(loss: float, norm: float) -> None:
+    assert Bounds().hold(loss, norm) == (math.isfinite(loss) and math.isfinite(norm))
+
+
 def test_what_is_wrong_is_said_with_numbers() -> None:
-    assert what_is_wrong(math.nan, 1.0, math.inf) == "its loss or gradient is not finite"
-    assert "a length of 300, and 20 is" in what_is_wrong(2.0, 300.0, 20.0)
+    expected = Bounds(10.0, 20.0)
+    assert what_is_wrong(math.nan, 1.0, expected) == "its loss or gradient is not finite"
+    assert "its loss of 30 is" in what_is_wrong(30.0, 300.0, expected)
+    assert "a length of 300; 20 is" in what_is_wrong(2.0, 300.0, expected)

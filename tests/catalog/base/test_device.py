@@ -1,0 +1,42 @@
+"""How much memory is left is what the system, the container and the process's own limit allow, the least of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from catalog.base import device
+
+GB = 1 << 30
+
+
+def test_linux_tells_what_is_available(tmp_path: Path) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal:  24000 kB\nMemFree: 1 kB\nMemAvailable:   12000 kB\nHugePages_Total:       0\n")
+    assert device._left_on_linux(meminfo) == 12000 * 1024
+    assert device._left_on_linux(tmp_path / "none") is None
+
+
+def test_a_container_has_what_its_limit_leaves(tmp_path: Path) -> None:
+    assert device._left_in_cgroup(tmp_path) is None
+    (tmp_path / "memory.current").write_text(f"{GB}\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert device._left_in_cgroup(tmp_path) is None
+    (tmp_path / "memory.max").write_text(f"{3 * GB}\n")
+    assert device._left_in_cgroup(tmp_path) == 2 * GB
+
+
+@pytest.mark.skipif(not device.STATM.exists(), reason="this system does not tell a process's size")
+def test_a_limit_on_the_process_is_kept() -> None:
+    program = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({8 * GB}, {8 * GB}));"
+    program += "from catalog.base import device; print(device.free_bytes())"
+    limited = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert 0 < int(limited.stdout) < 8 * GB
+
+
+def test_what_is_free_and_what_is_taken_are_of_this_machine() -> None:
+    assert 0 < device.free_bytes() <= device.current().memory_bytes
+    assert 10e6 < device.resident_bytes() < device.current().memory_bytes
