@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catalog.errors import InvalidRequest, RagweldError
-from deploy import bench, data, desk
+from deploy import backfill, bench, data, desk
 
 if TYPE_CHECKING:
     from catalog.settings import Loaded
@@ -167,6 +167,11 @@ def _bench(invocation: Invocation) -> int:
     return os.EX_OK
 
 
+def _metrics(invocation: Invocation) -> int:
+    backfill.run(invocation.words, invocation.home, invocation.loaded, _say)
+    return os.EX_OK
+
+
 def _say(line: str) -> None:
     # Whoever read our lines may go; serving goes on.
     with contextlib.suppress(BrokenPipeError):
@@ -248,5 +253,12 @@ COMMANDS = {
         "Asks a running gateway, prints times, pace, cost and answers, and leaves the benchmark stored there.",
         {},
         bench.arguments,
+    ),
+    "metrics": Command(
+        _metrics,
+        "a finished run into Prometheus, step by step",
+        "Writes a run's every step at its exact time, which a scrape may have missed, as blocks for Prometheus.",
+        {},
+        backfill.arguments,
     ),
 }

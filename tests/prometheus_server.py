@@ -56,6 +56,11 @@ class PrometheusServer:
         """The instant query's series, each with one point."""
         return [Series(row["metric"], (_point(row["value"]),)) for row in self._ask("query", query=expr)]
 
+    def stored(self, selector: str, back: str) -> list[Series]:
+        """Every sample as it is stored, of the last `back`, for example `1h`."""
+        answer = self._ask("query", query=f"{selector}[{back}]")
+        return [Series(row["metric"], tuple(_point(value) for value in row["values"])) for row in answer]
+
     def query_range(self, expr: str, start_s: float, end_s: float, step_s: float) -> list[Series]:
         """The range query's series; times are unix seconds."""
         answer = self._ask("query_range", query=expr, start=start_s, end=end_s, step=step_s)

@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from catalog.errors import Unavailable
 from catalog.metrics import MetricSpec
-from trainer.metrics import TRAINER_METRICS
+from trainer.metrics import TRAINER_METRICS, decimal
 from trainer.projection import Point
 
 RUNS_SHOWN = 4
@@ -136,11 +136,6 @@ def _picture_samples(name: str, picture: Picture) -> Iterable[tuple[tuple[str, .
     if name == "ragweld_train_surface_loss":
         return [((picture.run_id, decimal(x), decimal(y)), loss) for x, y, loss in picture.grid]
     return [((picture.run_id, str(step), decimal(x), decimal(y)), loss) for step, x, y, loss in picture.path]
-
-
-def decimal(coordinate: float) -> str:
-    """A coordinate as a label."""
-    return f"{coordinate:.6g}"
 
 
 class Board(Collector):

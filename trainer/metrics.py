@@ -9,6 +9,13 @@ from catalog.metrics import MetricSpec
 
 _RUN = ("run_id",)
 
+
+def decimal(coordinate: float) -> str:
+    """A coordinate as a label."""
+    return f"{coordinate:.6g}"
+
+
+
 TRAINER_METRICS: tuple[MetricSpec, ...] = (
     MetricSpec("ragweld_train_busy", "gauge", "1 while a run is being trained."),
     MetricSpec("ragweld_train_runs_total", "counter", "Runs ended, by final status.", ("status",)),
