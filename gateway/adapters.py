@@ -122,6 +122,11 @@ def listing(store: AdapterStore, resident: tuple[AdapterId, ...]) -> list[dict[s
     return [row for adapter_id in store.list_ids() if (row := _row(store, aliases, adapter_id, resident)) is not None]
 
 
+def moves(store: AdapterStore) -> dict[str, list[dict[str, Any]]]:
+    """What was active on each base, oldest first; the last one is."""
+    return {base: [move.model_dump(mode="json") for move in line] for base, line in store.aliases().bases.items()}
+
+
 def remove(pointer: str, base: BaseId | None, store: AdapterStore) -> AdapterId:
     """Delete an adapter by name, run id or (the beginning of) its id; raises NotFound, Conflict."""
     adapter_id = store.resolve(base or BaseId(""), pointer)

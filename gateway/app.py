@@ -29,6 +29,7 @@ from gateway.api import (
     models,
     pictures,
     runs,
+    studio,
 )
 from gateway.border import Border
 from gateway.context import Context
@@ -51,6 +52,7 @@ ROOMS = (
     keys,
     admin,
     health,
+    studio,
 )
 
 

@@ -16,7 +16,9 @@ from catalog.errors import RagweldError
 from catalog.keys import Key, KeyRing, KeyScope
 from gateway.errors import MissingScope, RateLimited, UnknownKey
 
-OPEN = frozenset({"/livez", "/readyz"})
+OPEN = frozenset({"/livez", "/readyz", "/studio"})
+_OPEN_PREFIXES = ("/studio/",)
+"""The page's own files; what it shows it asks for with a key."""
 _CHAT = frozenset(
     {
         ("POST", "/v1/chat/completions"),
@@ -35,7 +37,7 @@ _BEARER = b"bearer "
 
 def scope_for(method: str, path: str) -> KeyScope | None:
     """What a key must be allowed to do; None for everybody."""
-    if path in OPEN:
+    if path in OPEN or path.startswith(_OPEN_PREFIXES):
         return None
     is_read = method == "GET" and path.startswith(_CHAT_PREFIXES)
     return "chat" if is_read or (method, path) in _CHAT else "admin"

@@ -50,10 +50,11 @@ def _byte_before(path: Path, offset: int) -> bytes:
 
 def has_nothing_left(runs: RunStore, run_id: str, offset: int) -> bool:
     """Whether the run has ended and everything before `offset` is all there is. Blocking."""
-    return runs.get(run_id).status in ENDED and not _some_lines(runs.metrics_path(run_id), offset)
+    return runs.get(run_id).status in ENDED and not some_lines(runs.metrics_path(run_id), offset)
 
 
-def _some_lines(path: Path, offset: int) -> list[StoredLine]:
+def some_lines(path: Path, offset: int) -> list[StoredLine]:
+    """The next lines after `offset`, at most `BATCH_LINES`. Blocking."""
     lines = events.read_lines(path, offset)
     return [line for line, _ in zip(lines, range(BATCH_LINES), strict=False)]
 
@@ -67,7 +68,7 @@ async def follow(
     spoke_at, ended_at, said_end = clock(), None, False
     while not draining.is_set():
         has_ended = (await asyncio.to_thread(runs.get, run_id)).status in ENDED
-        lines = await asyncio.to_thread(_some_lines, path, offset)
+        lines = await asyncio.to_thread(some_lines, path, offset)
         if lines:
             offset, spoke_at = lines[-1].end_offset, clock()
             said_end |= any(_says_end(line.line) for line in lines)
@@ -80,10 +81,11 @@ async def follow(
         if clock() - spoke_at > heartbeat_s:
             spoke_at = clock()
             yield HEARTBEAT
-        await _sleep(draining)
+        await sleep_or_drain(draining)
 
 
-async def _sleep(draining: asyncio.Event) -> None:
+async def sleep_or_drain(draining: asyncio.Event) -> None:
+    """Wait until the next look, or less when the gateway drains."""
     try:
         async with asyncio.timeout(POLL_S):
             await draining.wait()
@@ -92,8 +94,12 @@ async def _sleep(draining: asyncio.Event) -> None:
 
 
 def _event(stored: StoredLine) -> bytes:
-    kind = json.loads(stored.line).get("type", "message")
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (stored.end_offset, str(kind).encode(), stored.line)
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (stored.end_offset, event_kind(stored.line).encode(), stored.line)
+
+
+def event_kind(line: bytes) -> str:
+    """The `type` of a stored event."""
+    return str(json.loads(line).get("type", "message"))
 
 
 def _says_end(line: bytes) -> bool:

@@ -16,6 +16,7 @@ from typing import NoReturn
 import pytest
 
 OPENBLAS_NAMES = ("libopenblas.so.0", "libopenblas.0.dylib")
+STUDIO = Path(__file__).parents[1] / "gateway" / "studio"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "chromium-headless-shell")
 
 
@@ -45,6 +46,14 @@ def need_chromium() -> Path:
 def need_ffmpeg() -> Path:
     """`ffmpeg`, with `ffprobe` beside it."""
     return _program(("ffmpeg",), "ffmpeg", "apt-get install ffmpeg, or brew install ffmpeg")
+
+
+def need_studio_tools() -> Path:
+    """`node`, with the packages of the page's source beside it."""
+    node = _program(("node",), "node 20 or newer", "apt-get install nodejs npm, or brew install node")
+    if not (STUDIO / "node_modules" / "esbuild").is_dir():
+        missing("the packages of the page", "npm ci --prefix gateway/studio")
+    return node
 
 
 def need_openblas() -> str:

@@ -1,7 +1,7 @@
 """Tells everybody how a run goes: `metrics.jsonl` line by line, /metrics snapshot by snapshot, the log in words.
 
 Everything told was measured. Points of the path are held back by `trainer.projection` until their plane is frozen, and
-then written in order; progress and /metrics do not wait. A run that goes on from a checkpoint tells no step twice: what
+then written in order; progress, with the numbers of such a point, and /metrics do not wait. A run that goes on from a checkpoint tells no step twice: what
 its earlier life has stored is not stored again. Events that the disk refuses wait here, in order, for the next one.
 `tests/trainer/test_run.py`, `tests/trainer/test_resume.py`.
 """
@@ -109,7 +109,8 @@ class Reporter:
             self._announce_plane(placed[-1][1])
         self._write(placed)
         percent = 100 * reading.step / reading.steps_planned
-        self.tell("progress", step=reading.step, epoch=reading.epoch, percent=percent, eta_s=reading.eta_s)
+        measured = {} if placed else _measured(reading)
+        self.tell("progress", step=reading.step, epoch=reading.epoch, percent=percent, eta_s=reading.eta_s, **measured)
         self._progressed(reading, now_s)
 
     def _progressed(self, reading: RunSnapshot, now_s: float) -> None:
@@ -161,19 +162,26 @@ class Reporter:
                 proj_off_plane=point.off_plane,
                 proj_share=point.share,
                 proj_digest=point.digest,
-                loss=reading.loss,
-                probe_loss=reading.probe_loss,
-                lr=reading.lr,
-                grad_norm=reading.grad_norm,
-                param_norm=reading.param_norm,
-                update_norm=reading.update_norm,
-                step_time_ms=None if reading.step_s is None else 1000 * reading.step_s,
-                tokens_per_s=reading.tokens_per_s,
                 sample_count=rows_seen,
-                memory_active_bytes=reading.memory_active_bytes,
-                memory_peak_bytes=reading.memory_bytes,
-                resident_bytes=reading.resident_bytes,
+                **_measured(reading),
             )
+
+
+def _measured(reading: RunSnapshot) -> dict[str, float | None]:
+    """The numbers of a step that need no place on a plane."""
+    return {
+        "loss": reading.loss,
+        "probe_loss": reading.probe_loss,
+        "lr": reading.lr,
+        "grad_norm": reading.grad_norm,
+        "param_norm": reading.param_norm,
+        "update_norm": reading.update_norm,
+        "step_time_ms": None if reading.step_s is None else 1000 * reading.step_s,
+        "tokens_per_s": reading.tokens_per_s,
+        "memory_active_bytes": reading.memory_active_bytes,
+        "memory_peak_bytes": reading.memory_bytes,
+        "resident_bytes": reading.resident_bytes,
+    }
 
 
 def _what(event: Event) -> tuple[str, int | None, str | None]:

@@ -29,10 +29,11 @@ async def add(request: Request[Any, Any, Any]) -> dict[str, Any]:
 
 @get("/api/adapters")
 async def list_all(request: Request[Any, Any, Any]) -> dict[str, Any]:
-    """Every adapter kept here."""
+    """Every adapter kept here, and for each base the moves of its alias, oldest first."""
     here = context.of(request)
     resident = here.engine.counters.resident if here.engine is not None else ()
-    return {"adapters": await asyncio.to_thread(adapters.listing, here.adapters, resident)}
+    rows = await asyncio.to_thread(adapters.listing, here.adapters, resident)
+    return {"adapters": rows, "moves": await asyncio.to_thread(adapters.moves, here.adapters)}
 
 
 @delete("/api/adapters/{pointer:str}", status_code=200)

@@ -16,7 +16,7 @@ from catalog.errors import Conflict, Unavailable
 from catalog.ids import BaseId
 from catalog.plan import Profile, RunRequest
 from catalog.runs import CancelRequested, PauseRequested, ResumeRequested, Run, Wish
-from gateway import context, run_stream, training
+from gateway import context, run_stream, runs_stream, training
 from gateway.api import reading
 from gateway.api.reading import ScopeName
 from gateway.context import Context
@@ -25,6 +25,8 @@ from gateway.training import DiffRequest, RollbackRequest
 MAX_LISTED = 10_000
 
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LISTED)]
+Chosen = Annotated[str, QueryParameter(max_length=8192)]
+"""Run ids, separated by commas."""
 
 
 @get("/api/agent/train/profile")
@@ -49,6 +51,12 @@ async def list_runs(request: Request[Any, Any, Any], in_scope: ScopeName = None,
     """Newest first."""
     runs = await asyncio.to_thread(context.of(request).runs.list, in_scope, limit)
     return {"runs": [run.model_dump(mode="json") for run in runs]}
+
+
+@get("/api/agent/train/schema", sync_to_thread=False)
+def start_schema() -> dict[str, Any]:
+    """Every setting that a start may name, with its bounds and a sentence, as JSON schema."""
+    return RunRequest.model_json_schema()
 
 
 @post("/api/agent/train/start", status_code=200)
@@ -98,6 +106,17 @@ async def stream_run(request: Request[Any, Any, Any], run_id: FromPath[str]) -> 
     if is_over:
         return _no_content
     blocks = run_stream.follow(here.runs, run_id, offset, here.lifecycle.draining)
+    return run_stream.sending(blocks, here.lifecycle)
+
+
+@get("/api/agent/train/stream")
+async def stream_runs(request: Request[Any, Any, Any], runs: Chosen = "") -> ASGIApp:
+    """The list of runs and the aliases as they change, and the events of the runs named, from `Last-Event-ID` on."""
+    here = context.of(request)
+    chosen = [run_id for run_id in runs.split(",") if run_id]
+    last_event_id = request.headers.get("last-event-id")
+    places = await asyncio.to_thread(runs_stream.places_of, chosen, last_event_id, here.runs)
+    blocks = runs_stream.follow(runs_stream.Board(here.runs, here.adapters), places, here.lifecycle.draining)
     return run_stream.sending(blocks, here.lifecycle)
 
 
@@ -181,10 +200,12 @@ def mirror_folder(here: Context, scope: str | None) -> Any:
 handlers = [
     profile,
     list_runs,
+    start_schema,
     start,
     get_run,
     get_metrics,
     stream_run,
+    stream_runs,
     pause,
     resume,
     cancel,

@@ -64,7 +64,7 @@ def test_a_spoiled_adapter_is_refused_and_leaves_nothing(gateway: Served, made: 
     status, body = add(gateway, path=made)
     assert status == 400
     assert "adapter_config" in body["error"]["message"]  # type: ignore[index]
-    assert gateway.call("GET", "/api/adapters").json() == {"adapters": []}
+    assert gateway.call("GET", "/api/adapters").json() == {"adapters": [], "moves": {}}
 
 
 def test_vllms_routes_load_once_and_unload(gateway: Served, made: str) -> None:

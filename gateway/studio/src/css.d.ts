@@ -1,0 +1,2 @@
+// The bundler makes one style sheet of these.
+declare module "*.css";

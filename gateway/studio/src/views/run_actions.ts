@@ -1,0 +1,34 @@
+// What a person can ask of a run, as its state allows it.
+import { html } from "htm/preact";
+import type { Asked, Event, EventList, Promoted, Run } from "../api";
+import type { Course } from "../lib/course";
+import { get, post } from "../lib/http";
+import { moves } from "../lib/live";
+import { go } from "../lib/route";
+import { Action, save } from "../ui/parts";
+
+const ENDED = new Set(["completed", "failed", "cancelled", "interrupted", "diverged"]);
+const MOST_EVENTS = 10_000;
+
+export function RunActions({ run }: { run: Run; course: Course }) {
+  const ask = (wish: string) => () => post<Asked>(`/api/agent/train/run/${encodeURIComponent(run.run_id)}/${wish}`);
+  const isActive = run.adapter_id !== null && moves.value[run.plan.base]?.at(-1)?.adapter_id === run.adapter_id;
+  const canPause = (run.status === "running" && !run.cancel_requested) || run.status === "queued";
+  const canResume = run.status === "paused" || run.status === "interrupted" || (run.status === "running" && run.pause_requested);
+  return html`<div class="row actions" data-testid="actions">
+    ${canPause && !run.pause_requested && html`<${Action} act=${ask("pause")} testid="pause">Pause<//>`}
+    ${canResume && html`<${Action} act=${ask("resume")} testid="resume" class="primary">Resume<//>`}
+    ${!ENDED.has(run.status) && html`<${Action} act=${ask("cancel")} testid="cancel" confirm="Really cancel?" disabled=${run.cancel_requested}>${run.cancel_requested ? "Cancelling" : "Cancel"}<//>`}
+    ${run.status === "completed" && (isActive
+      ? html`<span class="badge good" data-testid="is-active"><i aria-hidden="true"></i>active adapter</span>`
+      : html`<${Action} act=${() => post<Promoted>(`/api/agent/train/run/${encodeURIComponent(run.run_id)}/promote`)} class="primary" testid="promote">Promote<//>`)}
+    ${run.status === "completed" && html`<button type="button" class="button" data-testid="try" onClick=${() => go("prompt")}>Debug Prompt</button>`}
+    <${Action} act=${() => exportEvents(run.run_id)} class="quiet" testid="export">Export metrics.jsonl<//>
+  </div>`;
+}
+
+/** Every event as the run stored it, one JSON object a line. */
+async function exportEvents(runId: string): Promise<void> {
+  const { events } = await get<EventList>(`/api/agent/train/run/${encodeURIComponent(runId)}/metrics?limit=${MOST_EVENTS}`);
+  save(`${runId}.metrics.jsonl`, events.map((event: Event) => `${JSON.stringify(event)}\n`).join(""), "application/jsonl");
+}
