@@ -1,4 +1,4 @@
-"""One stream for a page that watches many runs: the list as it changes, whose adapter is active, and events of chosen runs.
+"""One stream for a page that watches many runs: the list and the aliases as they change, and events of chosen runs.
 
 A run's place is the byte offset after the last line that was told, as in `gateway.run_stream`; an event's id holds the
 places of all chosen runs (`a=120,b=4711`), so `Last-Event-ID` goes on exactly there, also over a restart. The list and

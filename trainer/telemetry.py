@@ -1,8 +1,9 @@
 """Tells everybody how a run goes: `metrics.jsonl` line by line, /metrics snapshot by snapshot, the log in words.
 
 Everything told was measured. Points of the path are held back by `trainer.projection` until their plane is frozen, and
-then written in order; progress, with the numbers of such a point, and /metrics do not wait. A run that goes on from a checkpoint tells no step twice: what
-its earlier life has stored is not stored again. Events that the disk refuses wait here, in order, for the next one.
+then written in order; progress, with the numbers of such a point, and /metrics do not wait. A run that goes on from a
+checkpoint tells no step twice: what its earlier life has stored is not stored again. Events that the disk refuses wait
+here, in order, for the next one.
 `tests/trainer/test_run.py`, `tests/trainer/test_resume.py`.
 """
 

@@ -1,5 +1,6 @@
-"""Which shapes the page knows, and the text of their types. `tests/gateway/studio/test_types.py` holds the committed file
-against it.
+"""Which shapes the page knows, and the text of their types.
+
+`tests/gateway/studio/test_types.py` holds the committed file against it.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ def test_what_pydantic_writes_has_a_type(schema: dict[str, object], written: str
 
 
 def test_a_field_that_may_be_absent_is_marked_and_a_sentence_kept() -> None:
-    row = {"properties": {"a": {"type": "string", "description": "Its\n name."}, "b": {"type": "null"}}, "required": ["a"]}  # fmt: skip
-    text = typescript.module({"Row": row}, "made")
+    fields = {"a": {"type": "string", "description": "Its\n name."}, "b": {"type": "null"}}
+    text = typescript.module({"Row": {"properties": fields, "required": ["a"]}}, "made")
     assert text == "// made\n\nexport interface Row {\n  /** Its name. */\n  a: string;\n  b?: null;\n}\n"
 
 
