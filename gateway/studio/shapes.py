@@ -1,7 +1,7 @@
 """What the page is told by routes that answer plain objects, as types.
 
-`tests/gateway/studio/test_shapes.py` holds every one of them against what a running gateway answers, so that neither can
-change alone.
+`tests/gateway/studio/test_shapes.py` holds every one of them against what a running gateway answers, so that neither
+can change alone.
 
 Fields of the catalog's own models (runs, events, plans, settings) are not repeated here.
 """
