@@ -225,10 +225,16 @@ export interface Event {
   step_time_ms?: number | null;
   /** Supervised and context tokens per second. */
   tokens_per_s?: number | null;
-  /** Most that MLX has held at once in this life of the run. */
-  memory_bytes?: number | null;
   /** Rows seen so far. */
   sample_count?: number | null;
+  /** Of a `progress` event: seconds until the last step, at the pace of the latest ones. */
+  eta_s?: number | null;
+  /** MLX memory in use after the step. */
+  memory_active_bytes?: number | null;
+  /** MLX memory at its peak in this life of the run. */
+  memory_peak_bytes?: number | null;
+  /** Memory of the trainer's process in RAM. */
+  resident_bytes?: number | null;
 }
 
 export interface EventList {
@@ -348,6 +354,16 @@ export interface Profile {
   reason: string;
 }
 
+/** How far a running run has come. */
+export interface Progress {
+  step: number;
+  steps: number;
+  ts: string;
+  eta_s: number | null;
+  tokens_per_s: number | null;
+  memory_bytes: number | null;
+}
+
 export interface Promoted {
   ok: boolean;
   run_id: string;
@@ -409,6 +425,7 @@ export interface Run {
   lost: boolean;
   losses: number;
   reason: string | null;
+  progress: Progress | null;
   summary: Summary | null;
   adapter_id: string | null;
   promotion: Promotion | null;

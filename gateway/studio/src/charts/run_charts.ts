@@ -6,7 +6,7 @@ import type { Course, Point } from "../lib/course";
 import { bytes, num, seconds } from "../lib/format";
 import { LineChart } from "./line_chart";
 
-type Field = "loss" | "probe_loss" | "lr" | "grad_norm" | "param_norm" | "update_norm" | "tokens_per_s" | "step_time_ms" | "memory_bytes";
+type Field = "loss" | "probe_loss" | "lr" | "grad_norm" | "param_norm" | "update_norm" | "tokens_per_s" | "step_time_ms" | "memory_active_bytes" | "memory_peak_bytes" | "resident_bytes";
 
 export function RunCharts({ course, run }: { course: Course; run: Run }) {
   const [byTime, setByTime] = useState(false);
@@ -18,7 +18,7 @@ export function RunCharts({ course, run }: { course: Course; run: Run }) {
   const of = (field: Field) => points.map((point) => point[field] ?? null);
   const lines = useMemo(() => ({
     loss: of("loss"), probe: of("probe_loss"), lr: of("lr"), grad: of("grad_norm"), param: of("param_norm"), update: of("update_norm"),
-    tokens: of("tokens_per_s"), time: of("step_time_ms"), memory: of("memory_bytes"),
+    tokens: of("tokens_per_s"), time: of("step_time_ms"), active: of("memory_active_bytes"), peak: of("memory_peak_bytes"), resident: of("resident_bytes"),
   }), [told, course]);
   const exam = useMemo(() => ({ x: evaluations.map(place), held: evaluations.map((one) => one.metrics?.["eval_loss"] ?? null), train: evaluations.map((one) => one.metrics?.["train_loss"] ?? null) }), [told, byTime, course, began]);
   const xLabel = byTime ? "seconds since the start" : "step";
@@ -34,6 +34,6 @@ export function RunCharts({ course, run }: { course: Course; run: Run }) {
     <${LineChart} id="chart-params" title="Parameter norm" unit="L2" logable ...${shared} series=${[{ label: "parameters", colour: "c2", values: lines.param }]} />
     <${LineChart} id="chart-throughput" title="Throughput" unit="tokens per second" ...${shared} format=${(value: number) => num(value, 3)} series=${[{ label: "tokens/s", colour: "c3", values: lines.tokens }]} />
     <${LineChart} id="chart-time" title="Step time" unit="milliseconds" logable ...${shared} format=${(value: number) => num(value, 3)} series=${[{ label: "ms", colour: "c4", values: lines.time }]} />
-    <${LineChart} id="chart-memory" title="Peak memory" unit="of MLX" ...${shared} format=${bytes} series=${[{ label: "peak", colour: "c1", values: lines.memory }]} />
+    <${LineChart} id="chart-memory" title="Memory" unit="bytes" ...${shared} format=${bytes} series=${[{ label: "MLX peak", colour: "c1", values: lines.peak }, { label: "MLX in use", colour: "c3", values: lines.active }, { label: "process", colour: "c4", values: lines.resident }]} />
   </div>`;
 }

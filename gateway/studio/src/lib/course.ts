@@ -66,12 +66,3 @@ function best(evaluations: readonly Point[]): Point | null {
   }
   return found;
 }
-
-/** Seconds until the end at the pace of the last steps; null while nothing can be said. */
-export function etaSeconds(course: Course): number | null {
-  const { progress, stepsPlanned, measured } = course;
-  if (!progress?.step || !stepsPlanned) return null;
-  const recent = measured.slice(-20).map((point) => point.step_time_ms).filter((ms): ms is number => ms != null);
-  if (!recent.length) return null;
-  return ((stepsPlanned - progress.step) * recent.reduce((sum, ms) => sum + ms, 0)) / recent.length / 1000;
-}

@@ -2,7 +2,7 @@
 import { html } from "htm/preact";
 import type { Run } from "../api";
 import { useNow } from "../lib/clock";
-import { etaSeconds, type Course } from "../lib/course";
+import type { Course } from "../lib/course";
 import { DASH, duration, num, percent, seconds, short, words } from "../lib/format";
 import { moves } from "../lib/live";
 import { Stat } from "../ui/parts";
@@ -23,7 +23,7 @@ export function Hud({ run, course }: { run: Run; course: Course }) {
     <${Stat} label="Epoch" testid="hud-epoch">${num(progress?.epoch, 3)}<small> / ${run.plan.epochs}</small><//>
     <${Stat} label="Progress" testid="hud-progress">${percent(share)}<//>
     <${Stat} label=${isRunning ? "Running for" : "Duration"} testid="hud-duration"><${Took} run=${run} /><//>
-    <${Stat} label="ETA" testid="hud-eta" title="At the pace of the last steps, without the evaluations">${isRunning ? duration(etaSeconds(course)) : DASH}<//>
+    <${Stat} label="ETA" testid="hud-eta" title="At the pace of the latest steps">${isRunning ? duration(progress?.eta_s) : DASH}<//>
     <${Stat} label="Loss" testid="hud-loss">${num(lastMeasured?.loss)}<//>
     <${Stat} label="Best eval loss" testid="hud-best">${num(run.summary?.primary_best ?? best?.metrics?.["eval_loss"])}<small> step ${num(run.summary?.best_step ?? best?.step)}</small><//>
     <${Stat} label="Base" testid="hud-base"><span class="name">${run.plan.base}</span><//>

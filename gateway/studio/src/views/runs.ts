@@ -47,7 +47,7 @@ function Row({ run }: { run: Run }) {
   const course = courseOf(run.run_id);
   course.told.value;
   const best = run.summary?.primary_best ?? course.best?.metrics?.["eval_loss"];
-  const share = run.status === "completed" ? 1 : (course.progress?.percent ?? null) === null ? null : course.progress!.percent! / 100;
+  const share = run.status === "completed" ? 1 : run.progress ? run.progress.step / run.progress.steps : null;
   const began = seconds(run.started_at);
   const took = began === null ? null : (seconds(run.ended_at) ?? now / 1000) - began;
   const isPicked = picked.value.includes(run.run_id);
