@@ -64,9 +64,17 @@ function Plot(props: ChartProps & { isLog: boolean }) {
       plot.current = null;
     };
   }, [props.isLog, now, shape, props.xLabel]);
-  useEffect(() => plot.current?.setData(values), [values]);
+  useEffect(() => {
+    plot.current?.setData(values);
+    if (plot.current) showLatest(plot.current);
+  }, [values]);
   const latest = props.series.map((one) => `${one.label} ${(props.format ?? num)(one.values.findLast((value) => value != null))}`).join(", ");
   return html`<div class="plot" ref=${place} role="img" aria-label=${`${props.title}, ${props.unit}, against ${props.xLabel}. Latest: ${latest}. The table has every value.`}></div>`;
+}
+
+/** While nobody points at a value the legend has the latest one. */
+function showLatest(plot: uPlot): void {
+  if (plot.cursor.idx == null) plot.setLegend({ idx: plot.data[0].length - 1 }, false);
 }
 
 function aligned({ x, series }: ChartProps): uPlot.AlignedData {
@@ -81,6 +89,7 @@ function options(props: ChartProps & { isLog: boolean }, width: number): uPlot.O
     height: HEIGHT,
     padding: [8, 18, 0, 0],
     cursor: { sync: { key: "run" }, points: { size: 7 }, focus: { prox: 24 } },
+    hooks: { ready: [showLatest], setCursor: [showLatest] },
     scales: { x: { time: false }, y: { distr: props.isLog ? 3 : 1 } },
     axes: [
       { ...axis, label: props.xLabel, labelSize: 16, labelFont: "11px system-ui, sans-serif", size: 28, values: (_, ticks) => ticks.map((tick) => num(tick)) },

@@ -54,6 +54,7 @@ function Words({ player, plane, noSurface }: { player: Player; plane: Plane; noS
 }
 
 function Waiting({ run, course }: { run: Run; course: Course }) {
+  course.told.value;
   if (run.status === "queued") return html`<${Empty} title="Waiting for the trainer">The run is queued; the path begins with its first steps.<//>`;
   if (run.status !== "running") return html`<${Empty} title="No path">This run ended before a point of its path was measured.<//>`;
   return html`<${Empty} title="Choosing the plane">The first measured points decide the plane that the path is drawn on; they are held back until then, and nothing is drawn before. ${course.progress?.step ? `Step ${course.progress.step}.` : ""}<//>`;

@@ -11,6 +11,9 @@ export function inkNow(): Ink {
   return { text: colour("muted"), grid: colour("grid"), fill: colour("mark"), edge: colour("mark-edge"), accent: colour("accent") };
 }
 
+/** The surface has the colours of the path, so its casing must be of none of them. */
+const ON_SURFACE = "#ffffff";
+
 class Layer {
   readonly canvas = document.createElement("canvas");
   readonly ctx = this.canvas.getContext("2d")!;
@@ -86,10 +89,10 @@ export class FlatPainter {
     this.#ground.reset(width, height, ratio);
     this.#path.reset(width, height, ratio);
     this.#painted = { trail: picture.trail, count: 0, other: 0 };
+    paintAxes(this.#ground.ctx, frame, this.#ink);
     inside(this.#ground.ctx, frame, (ctx) => {
       if (picture.plane.surface && picture.scale) paintSurface(ctx, frame, picture.plane.surface, picture.scale, colour("contour"));
     });
-    paintAxes(this.#ground.ctx, frame, this.#ink);
     paintAxisNames(this.#ground.ctx, frame, this.#ink);
   }
 
@@ -117,7 +120,7 @@ export class FlatPainter {
     }
     inside(this.#path.ctx, frame, (ctx) => {
       if (picture.other && other) paintTrail(ctx, frame, picture.other.trail, this.#painted.other, other, this.#ink.text);
-      paintTrail(ctx, frame, picture.trail, this.#painted.count, shown, this.#ink.edge);
+      paintTrail(ctx, frame, picture.trail, this.#painted.count, shown, picture.plane.surface ? ON_SURFACE : this.#ink.edge);
     });
     this.#painted = { trail: picture.trail, count: shown, other: other ?? 0 };
   }

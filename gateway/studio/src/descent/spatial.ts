@@ -82,7 +82,7 @@ export class SpatialPainter {
     const half = Math.max(extent.x1 - extent.x0, extent.y1 - extent.y0) / 2;
     const [cx, cy] = [(extent.x0 + extent.x1) / 2, (extent.y0 + extent.y1) / 2];
     const [sin, cos, up, flat] = [Math.sin(this.#turn), Math.cos(this.#turn), Math.cos(this.#tilt), Math.sin(this.#tilt)];
-    const size = Math.min(width, height * 1.25) * 0.36 * this.#zoom;
+    const size = Math.min(width, height * 1.25) * 0.31 * this.#zoom;
     return (x, y, share) => {
       const [u, v, w] = [(x - cx) / half, (y - cy) / half, (share - 0.5) * HEIGHT];
       const [right, away] = [u * cos - v * sin, u * sin + v * cos];

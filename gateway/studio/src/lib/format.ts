@@ -5,7 +5,7 @@ export const DASH = "–";
 export function num(value: number | null | undefined, digits = 4): string {
   if (value == null || !Number.isFinite(value)) return DASH;
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(2).replace("e+", "e");
+  if (size !== 0 && (size < 1e-3 || size >= 1e9)) return value.toExponential(2).replace("e+", "e");
   if (Number.isInteger(value)) return value.toLocaleString("en");
   return size >= 1000 ? value.toLocaleString("en", { maximumFractionDigits: 0 }) : String(Number(value.toPrecision(digits)));
 }

@@ -43,12 +43,13 @@ export function kindOf(property: Property): Kind {
 
 export function boundsOf(property: Property): string {
   const real = inner(property);
+  const show = (value: number) => value.toLocaleString("en", { maximumFractionDigits: 6 });
   const low = real.minimum ?? real.exclusiveMinimum;
   const high = real.maximum ?? real.exclusiveMaximum;
-  if (low === undefined && high === undefined) return "";
-  if (high === undefined) return `${real.exclusiveMinimum === undefined ? "at least" : "more than"} ${low}`;
-  const open = real.exclusiveMinimum === undefined ? "" : "more than ";
-  return `${open}${low ?? "–"} to ${real.exclusiveMaximum === undefined ? "" : "less than "}${high}`;
+  const from = low === undefined ? "" : `${real.exclusiveMinimum === undefined ? "" : "above "}${show(low)}`;
+  const to = high === undefined ? "" : `${real.exclusiveMaximum === undefined ? "" : "below "}${show(high)}`;
+  if (from && to) return `${from} to ${to}`;
+  return from ? `${from} or more` : to && `up to ${to}`;
 }
 
 /** What a person typed as a value; throws Error with what is wrong. Empty is undefined. */

@@ -20,7 +20,8 @@ export interface FieldProps {
 
 export function Field(props: FieldProps) {
   const id = useId();
-  const hint = [props.property.description, boundsOf(props.property)].filter(Boolean).join(" ");
+  const bounds = boundsOf(props.property);
+  const hint = [props.property.description, bounds && `(${bounds})`].filter(Boolean).join(" ");
   return html`<div class="field ${props.fault ? "faulty" : ""}"><div class="field-head"><label for=${id}>${props.label ?? words(props.name)}</label>${props.aside}</div>
     <${Input} ...${props} id=${id} />
     ${props.fault && html`<p class="fault" id=${`${id}-fault`} role="alert" data-testid=${`${props.testid}-fault`}>${props.fault}</p>`}

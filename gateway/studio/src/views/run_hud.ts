@@ -26,6 +26,7 @@ export function Hud({ run, course }: { run: Run; course: Course }) {
     <${Stat} label="ETA" testid="hud-eta" title="At the pace of the latest steps">${isRunning ? duration(progress?.eta_s) : DASH}<//>
     <${Stat} label="Loss" testid="hud-loss">${num(lastMeasured?.loss)}<//>
     <${Stat} label="Best eval loss" testid="hud-best">${num(run.summary?.primary_best ?? best?.metrics?.["eval_loss"])}<small> step ${num(run.summary?.best_step ?? best?.step)}</small><//>
+    <${Stat} label="Scope" testid="hud-scope"><span class="name">${run.scope}</span><//>
     <${Stat} label="Base" testid="hud-base"><span class="name">${run.plan.base}</span><//>
     <${Stat} label="Active adapter" testid="hud-active" title=${active ?? "none: the bare base answers"}><span class="name mono">${short(active)}</span><//>
     <${Stat} label="Backend" testid="hud-backend"><span class="name">${backend}</span><//>

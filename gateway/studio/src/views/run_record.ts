@@ -10,7 +10,6 @@ type Tab = "timeline" | "log" | "plan";
 
 export function RunRecord({ run, course }: { run: Run; course: Course }) {
   const [tab, setTab] = useState<Tab>("timeline");
-  course.told.value;
   return html`<${Card} id="record" class="flush">
     <header class="card-head"><${Tabs} label="Record" testid="tab" now=${tab} pick=${setTab}
       tabs=${[["timeline", "Event timeline"], ["log", "Log"], ["plan", "Settings of this run"]] as const} /></header>
@@ -38,6 +37,7 @@ function allOf(course: Course): Event[] {
 
 function Timeline({ course }: { course: Course }) {
   const [hidden, setHidden] = useState<ReadonlySet<string>>(new Set());
+  course.told.value;
   const events = allOf(course).filter((event) => !hidden.has(event.type));
   const flip = (kind: string) => {
     const next = new Set(hidden);

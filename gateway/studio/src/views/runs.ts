@@ -23,8 +23,8 @@ export function RunsView() {
       <a class="button primary" href=${to("start")} data-testid="new-run">New run</a></div></header>
     ${hasRuns.value && !all.length && html`<${Empty} title="No run yet">Start one, and watch the model descend. Without a dataset of your own the shipped sample is used. <a href=${to("start")}>Start a run</a><//>`}
     ${all.length > 0 && html`<${Card} id="runs" class="flush"><div class="scroll"><table class="table rows">
-      <thead><tr><th scope="col"><span class="sr">Compare</span></th><th scope="col">Run</th><th scope="col">Status</th><th scope="col">Progress</th>
-        <th scope="col" class="n">Best eval loss</th><th scope="col" class="n">At step</th><th scope="col">Promotion</th><th scope="col" class="n">Duration</th><th scope="col">Started</th></tr></thead>
+      <thead><tr><th scope="col"><span class="sr">Compare</span></th><th scope="col">Run</th><th scope="col">Status</th><th scope="col" class="wide-only">Progress</th>
+        <th scope="col" class="n">Best eval loss</th><th scope="col" class="n wide-only">At step</th><th scope="col">Promotion</th><th scope="col" class="n wide-only">Duration</th><th scope="col">Started</th></tr></thead>
       <tbody>${shown.map((run) => html`<${Row} key=${run.run_id} run=${run} />`)}</tbody></table>
       ${!shown.length && html`<p class="hint pad">No run has this scope and status.</p>`}</div><//>`}`;
 }
@@ -56,8 +56,8 @@ function Row({ run }: { run: Run }) {
     <td><input type="checkbox" checked=${isPicked} onChange=${pick} aria-label=${`Compare ${run.run_id}`} data-testid="pick" /></td>
     <th scope="row"><a href=${to("runs", run.run_id)} class="mono">${run.run_id}</a></th>
     <td><${Badge} status=${run.stalled ? "stalled" : run.status} testid="row-status" /></td>
-    <td>${share === null ? "–" : html`<span class="meter" role="img" aria-label=${percent(share)}><i style=${{ width: percent(share, 1).replace(" ", "") }}></i></span>`}</td>
-    <td class="n">${num(best)}</td><td class="n">${num(run.summary?.best_step ?? course.best?.step)}</td>
+    <td class="wide-only">${share === null ? "–" : html`<span class="meter" role="img" aria-label=${percent(share)}><i style=${{ width: percent(share, 1).replace(" ", "") }}></i></span>`}</td>
+    <td class="n">${num(best)}</td><td class="n wide-only">${num(run.summary?.best_step ?? course.best?.step)}</td>
     <td>${run.promotion ? (run.promotion.promoted ? html`<span class="good-text">promoted</span>` : "not promoted") : "–"}</td>
-    <td class="n">${duration(took)}</td><td title=${run.created_at}>${ago(run.created_at, now)}</td></tr>`;
+    <td class="n wide-only">${duration(took)}</td><td title=${run.created_at}>${ago(run.created_at, now)}</td></tr>`;
 }
