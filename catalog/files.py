@@ -7,6 +7,7 @@ descriptor can report success for pages that were lost). `tests/catalog/test_fil
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -47,6 +48,24 @@ def write_bytes(target: Path, content: bytes, *, mode: int = 0o644, fsync: Calla
         staged.unlink(missing_ok=True)
         raise
     fsync(target.parent)
+
+
+def append(target: Path, record: bytes) -> None:
+    """Add one record at the end by one write; raises OSError and leaves none of it. Not flushed to the disk."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        end = os.fstat(descriptor).st_size
+        if os.write(descriptor, record) != len(record):
+            os.ftruncate(descriptor, end)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+    finally:
+        os.close(descriptor)
+
+
+def truncate(target: Path, size: int) -> None:
+    """Keep the first `size` bytes of a file of records."""
+    os.truncate(target, size)
 
 
 @contextmanager

@@ -72,6 +72,12 @@ class RunRequest(BaseModel):
     """Steps whose loss or gradient is not finite, or leaps, that are skipped before the run ends as diverged."""
     promote_if_improves: bool | None = None
     promote_epsilon: float | None = Field(None, ge=0, le=10)
+    surface_grid: int | None = Field(None, ge=0, le=101)
+    """Points along each axis of the loss surface; 0 measures none."""
+    surface_share: float | None = Field(None, ge=0, le=1)
+    """Most of the run's time that the surface may take; what is missing is measured after the run."""
+    snapshot_bytes: int | None = Field(None, ge=0)
+    """Most that the snapshots of a run's path may take on the disk."""
 
 
 class Plan(BaseModel):
@@ -100,6 +106,9 @@ class Plan(BaseModel):
     telemetry_interval_steps: int
     promote_if_improves: bool
     promote_epsilon: float
+    surface_grid: int = 21
+    surface_share: float = 0.05
+    snapshot_bytes: int = 256 * 1024 * 1024
     optimizer: Optimizer = "adamw"
     weight_decay: float = 0.01
     lr_schedule: LrSchedule = "cosine"
@@ -183,6 +192,9 @@ def resolve(
         telemetry_interval_steps=_first(request.telemetry_interval_steps, t.ragweld_agent_telemetry_interval_steps),
         promote_if_improves=_first(request.promote_if_improves, bool(t.ragweld_agent_promote_if_improves)),
         promote_epsilon=_first(request.promote_epsilon, t.ragweld_agent_promote_epsilon),
+        surface_grid=_first(request.surface_grid, t.ragweld_agent_surface_grid),
+        surface_share=_first(request.surface_share, t.ragweld_agent_surface_share),
+        snapshot_bytes=_first(request.snapshot_bytes, t.ragweld_agent_snapshot_bytes),
         optimizer=_first(request.optimizer, t.ragweld_agent_optimizer),
         weight_decay=_first(request.weight_decay, t.ragweld_agent_weight_decay),
         lr_schedule=_first(request.lr_schedule, t.ragweld_agent_lr_schedule),

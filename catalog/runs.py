@@ -365,6 +365,10 @@ class RunStore:
         """A number for each run that changes whenever the run does; a look at each folder, and no file is read."""
         return {path.parent.name: path.stat().st_mtime_ns for path in self.root.glob("*/run.json")}
 
+    def has_queued(self) -> bool:
+        """Whether a run waits for a trainer."""
+        return any(run.status == "queued" for run in self._read_all())
+
     def claim_next(self) -> ClaimedRun | None:
         """Take the oldest queued run and mark it running; None when nothing is queued."""
         with self._lock():

@@ -147,6 +147,12 @@ class TrainingSettings(Section):
     """1 promotes a finished run by itself if it beats the active adapter and the base on held-out rows."""
     ragweld_agent_promote_epsilon: float = Field(0.0, ge=0, le=10)
     """How much lower the held-out loss must be."""
+    ragweld_agent_surface_grid: int = Field(21, ge=0, le=101)
+    """Points along each axis of the loss surface under a run's path; 0 measures none."""
+    ragweld_agent_surface_share: float = Field(0.05, ge=0, le=1)
+    """Most of a run's time that its surface may take; what is missing is measured after the run."""
+    ragweld_agent_snapshot_bytes: int = Field(256 * 1024 * 1024, ge=0)
+    """Most that the snapshots of a run's path may take on the disk."""
 
 
 class EvaluationSettings(Section):

@@ -18,6 +18,7 @@ from trainer.batches import StepRows
 from trainer.evaluate import Measurement, measure
 from trainer.learner import StepResult, length
 from trainer.lesson import Lesson
+from trainer.picture.live import LivePicture
 from trainer.remaining import Remaining
 from trainer.telemetry import Reporter
 from trainer.watch import Halted
@@ -96,6 +97,7 @@ Save = Callable[[Course, bool], None]
 def run(
     lesson: Lesson,
     reporter: Reporter,
+    picture: LivePicture,
     look: Callable[[], None],
     clock: Callable[[], float],
     save: Save,
@@ -107,7 +109,7 @@ def run(
     are told only at the end of a run that will not go on.
     """
     mx.reset_peak_memory()
-    walk = _Walk(lesson, reporter, look, clock, save, course or Course())
+    walk = _Walk(lesson, reporter, picture, look, clock, save, course or Course())
     try:
         walk.to_the_end()
     except Halted as halt:
@@ -117,6 +119,7 @@ def run(
     mx.clear_cache()
     if walk.course.halted is None or walk.course.halted.status not in RESUMABLE:
         reporter.release()
+        picture.end()
     return walk.course
 
 
@@ -127,6 +130,7 @@ class _Walk:
         self,
         lesson: Lesson,
         reporter: Reporter,
+        picture: LivePicture,
         look: Callable[[], None],
         clock: Callable[[], float],
         save: Save,
@@ -136,6 +140,7 @@ class _Walk:
         self._lesson = lesson
         self._learner = lesson.learner
         self._reporter = reporter
+        self._picture = picture
         self._look = look
         self._clock = clock
         self._save = save
@@ -156,6 +161,7 @@ class _Walk:
             self._take(step)
             has_examined = self._examine_if_due()
             self.save(is_wanted=has_examined)
+            self._picture.between_steps()
         if not self._exams:
             self.course.kept = Kept(self.course.steps_done, self._learner.tensors())
 
@@ -236,8 +242,10 @@ class _Walk:
             skipped=self.course.skipped,
             point=None,
         )
-        displacement = projection.sketch(after - self._learner.start)
-        self._reporter.observed(reading, self.course.rows_seen, displacement, now_s)
+        displacement = after - self._learner.start
+        sketch = projection.sketch(displacement)
+        self._reporter.observed(reading, self.course.rows_seen, sketch, now_s)
+        self._picture.observed(reading, displacement, sketch)
 
     def _examine(self, step: int) -> None:
         """Measure all held-out rows, and keep the adapter if it is the best so far."""

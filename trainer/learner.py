@@ -156,6 +156,15 @@ class Learner:
         """All trainable numbers as one float32 vector, in order of name."""
         return mx.concatenate([tensor.astype(mx.float32).reshape(-1) for tensor in self.tensors().values()])
 
+    def shaped(self, numbers: mx.array) -> dict[str, mx.array]:
+        """The tensors that `flat` would give as `numbers`."""
+        shaped, begin = {}, 0
+        for name, tensor in self.tensors().items():
+            part = numbers[begin : begin + tensor.size]
+            shaped[name] = part.reshape(tensor.shape).astype(tensor.dtype)
+            begin += tensor.size
+        return shaped
+
 
 def _shapes(tensors: dict[str, mx.array]) -> dict[str, tuple[tuple[int, ...], object]]:
     return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}

@@ -24,7 +24,8 @@ from catalog.settings import Settings, overlay
 from trainer import deaths
 from trainer.checkpoints import Pace
 from trainer.exporter import serve
-from trainer.run import Finish, Workplace, train
+from trainer.picture import later
+from trainer.run import Finish, Workplace, easel_of, train
 
 log = logging.getLogger("trainer")
 
@@ -70,7 +71,7 @@ def work(place: Workplace, poll_interval_s: float) -> None:
         try:
             _tidy(place)
             while not place.stop.is_set():
-                if not train_next(place):
+                if not train_next(place) and not paint_some(place):
                     place.stop.wait(poll_interval_s)
         except (OSError, ValueError, RagweldError) as error:
             log.error("the queue in %s cannot be used: %s", place.store.root, error)
@@ -95,6 +96,17 @@ def train_next(place: Workplace) -> bool:
         place.board.end(claimed.run.run_id, "interrupted")
     finally:
         claimed.claim.release()
+    return True
+
+
+def paint_some(place: Workplace) -> bool:
+    """Go on with the surface of a run that has ended until a run is queued; False when all are whole."""
+    run = later.newest_unfinished(place.store)
+    if run is None:
+        return False
+    later.finish(
+        run, place.home, place.store, easel_of(run, place), lambda: place.stop.is_set() or place.store.has_queued()
+    )
     return True
 
 

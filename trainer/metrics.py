@@ -15,7 +15,6 @@ def decimal(coordinate: float) -> str:
     return f"{coordinate:.6g}"
 
 
-
 TRAINER_METRICS: tuple[MetricSpec, ...] = (
     MetricSpec("ragweld_train_busy", "gauge", "1 while a run is being trained."),
     MetricSpec("ragweld_train_runs_total", "counter", "Runs ended, by final status.", ("status",)),

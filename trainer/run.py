@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mlx_lm.tuner.utils import remove_lora_layers
 
-from catalog import files
+from catalog import files, pictures
 from catalog.adapters import AdapterStore, short
 from catalog.base import device
 from catalog.errors import Conflict, RagweldError
@@ -27,6 +27,7 @@ from trainer.course import Course
 from trainer.exporter import Board
 from trainer.gate import Verdict
 from trainer.lesson import Lesson
+from trainer.picture.live import Easel, LivePicture
 from trainer.telemetry import Reporter
 from trainer.watch import Halted, Watch
 
@@ -42,6 +43,8 @@ class Workplace:
     board: Board = field(default_factory=Board)
     stop: threading.Event = field(default_factory=threading.Event)
     clock: Callable[[], float] = time.monotonic
+    picture_clock: Callable[[], float] = time.monotonic
+    """Against which the surface's share of the time is held."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     pace: Pace = field(default_factory=Pace)
     memory_bytes: int = 0
@@ -85,7 +88,9 @@ def _train(run: Run, place: Workplace, watch: Watch) -> Finish:
     saver = _saver(run, place, prepared, reporter)
     begun = _go_on(run, place, prepared, reporter)
     saver.resumed_at(begun.steps_done)
-    done = course.run(prepared, reporter, watch.look, place.clock, saver, begun)
+    picture = LivePicture(prepared, reporter, easel_of(run, place), watch.look)
+    picture.open(begun.steps_done)
+    done = course.run(prepared, reporter, picture, watch.look, place.clock, saver, begun)
     adapter_id = _keep(run, place, prepared, done, reporter)
     match done.halted:
         case Halted(status="paused", reason=reason):
@@ -104,6 +109,12 @@ def _train(run: Run, place: Workplace, watch: Watch) -> Finish:
     reporter.tell("complete", step=done.steps_done, percent=100.0, message=message)
     reporter.flush()
     return Finish(Ended("completed", done.stopped_early, done.summary(), adapter_id), promotion)
+
+
+def easel_of(run: Run, place: Workplace) -> Easel:
+    """Where the run's picture is put."""
+    folder = pictures.folder(place.store, run.run_id)
+    return Easel(folder, place.board.draw, place.picture_clock, lambda: stamp(place.now()))
 
 
 def _saver(run: Run, place: Workplace, prepared: Lesson, reporter: Reporter) -> Saver:

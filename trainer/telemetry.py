@@ -27,6 +27,9 @@ log = logging.getLogger("trainer")
 PROGRESS_EVERY_S = 5.0
 """Between two words about the progress in `run.json`."""
 
+PICTURE_STATES = frozenset({"plane_frozen", "plane_refit", "surface_measured"})
+"""What a `state` event says of the run's picture; the others say how the run itself is, and may come again."""
+
 TelemetryPoint = tuple[RunSnapshot, int]
 """What was measured at a step, and the rows seen until then."""
 
@@ -48,10 +51,10 @@ class Reporter:
     ) -> None:
         self._store = store
         self._board = board
-        self._run_id = run_id
+        self.run_id = run_id
         self._path: Path[TelemetryPoint] = Path(held_points(points_planned))
         stored = events.read_events(store.metrics_path(run_id))
-        self._told = {_what(event) for event in stored if event.type != "state"}
+        self._told = {_what(event) for event in stored if event.type != "state" or event.status in PICTURE_STATES}
         self._waiting: deque[Event] = deque()
         self._progressed_s: float | None = None
         self.snapshot = RunSnapshot(run_id, base, steps_planned=steps_planned)
@@ -71,34 +74,34 @@ class Reporter:
         if telling is not None:
             self._path.plane, self._path.held = telling.plane, list(telling.held)
             self._show(replace(telling.snapshot, status="running"))
-        log.info("%s: %s", self._run_id, words)
+        log.info("%s: %s", self.run_id, words)
         self.tell("state", status="resumed", step=self.snapshot.step, message=words)
 
     def say(self, message: str) -> None:
         """One sentence for people."""
-        log.info("%s: %s", self._run_id, message)
+        log.info("%s: %s", self.run_id, message)
         self.tell("log", step=self.snapshot.step, message=message)
 
     def warn(self, message: str) -> None:
         """One sentence about what went wrong and does not end the run."""
-        log.warning("%s: %s", self._run_id, message)
+        log.warning("%s: %s", self.run_id, message)
         self.tell("error", step=self.snapshot.step, message=message)
 
     def tell(self, kind: EventType, **fields: Any) -> None:
         """Store one event, unless an earlier life has told it; when the disk refuses it, it waits."""
-        event = self._store.event(self._run_id, kind, **fields)
+        event = self._store.event(self.run_id, kind, **fields)
         if _what(event) in self._told:
             return
         self._waiting.append(event)
         try:
             self.flush()
         except OSError as error:
-            log.error("%s: %d event(s) wait for the disk: %s", self._run_id, len(self._waiting), error)
+            log.error("%s: %d event(s) wait for the disk: %s", self.run_id, len(self._waiting), error)
 
     def flush(self) -> None:
         """Store what waits; raises OSError when it cannot be."""
         while self._waiting:
-            events.append(self._store.metrics_path(self._run_id), self._waiting[0])
+            events.append(self._store.metrics_path(self.run_id), self._waiting[0])
             self._waiting.popleft()
 
     def observed(self, reading: RunSnapshot, rows_seen: int, displacement: Vector, now_s: float) -> None:
@@ -121,7 +124,7 @@ class Reporter:
         self._progressed_s = now_s
         with contextlib.suppress(OSError, Conflict):  # a run that somebody ended is told so by its watch
             self._store.progress(
-                self._run_id,
+                self.run_id,
                 step=reading.step,
                 steps=reading.steps_planned,
                 eta_s=reading.eta_s,
@@ -147,10 +150,12 @@ class Reporter:
         self._board.show(snapshot)
 
     def _announce_plane(self, last: Point) -> None:
-        self.say(
+        words = (
             f"The path is drawn on the plane of its first {self._path.hold} points ({last.digest[:12]}), frozen now; "
             f"it holds {last.share:.0%} of the squared displacement so far, measured in a sketch of 1,024 numbers."
         )
+        log.info("%s: %s", self.run_id, words)
+        self.tell("state", status="plane_frozen", step=self.snapshot.step, message=words)
 
     def _write(self, placed: list[tuple[TelemetryPoint, Point]]) -> None:
         for (reading, rows_seen), point in placed:

@@ -64,7 +64,8 @@ def test_kill_of_the_trainer_costs_no_answer_and_the_next_one_goes_on(house: Hou
     os.kill(house.child_pid("trainer"), signal.SIGKILL)
     assert answers(house) == KNOWN["answer"]
     house.wait(lambda: status_of(house, run_id) == "completed", "the end of the resumed run", 180)
-    states = [event["status"] for event in events_of(house, run_id, "state")]
+    of_the_picture = ("plane_frozen", "plane_refit", "surface_measured")
+    states = [event["status"] for event in events_of(house, run_id, "state") if event["status"] not in of_the_picture]
     assert states == ["queued", "running", "interrupted", "queued", "running", "resumed", "completed"]
     (resumed,) = [event for event in events_of(house, run_id, "state") if event["status"] == "resumed"]
     assert resumed["step"] > 0

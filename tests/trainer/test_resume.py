@@ -19,6 +19,7 @@ from tests.trainer.conftest import MakePlan
 from trainer import checkpoints
 from trainer.main import LOSSES_RESUMED, train_next, work
 from trainer.run import Workplace
+from trainer.telemetry import PICTURE_STATES
 
 MEASURED = (
     "type", "step", "epoch", "metrics", "percent", "loss", "probe_loss", "lr", "grad_norm", "param_norm", "update_norm",
@@ -57,11 +58,14 @@ class Home:
     def measured(self, run_id: str) -> list[dict[str, object]]:
         events = read_events(self.store.metrics_path(run_id))
         measured = [event for event in events if event.type in ("telemetry", "metrics", "progress", "complete")]
-        return [{name: getattr(event, name) for name in MEASURED} for event in measured]
+        planes = [event for event in events if event.status in ("plane_frozen", "plane_refit")]
+        told = [{name: getattr(event, name) for name in MEASURED} for event in measured]
+        return told + [{"step": event.step, "message": event.message} for event in planes]
 
     def states(self, run_id: str) -> list[tuple[str | None, int | None]]:
         events: list[Event] = read_events(self.store.metrics_path(run_id))
-        return [(event.status, event.step) for event in events if event.type == "state"]
+        states = [event for event in events if event.type == "state" and event.status not in PICTURE_STATES]
+        return [(event.status, event.step) for event in states]
 
     def steps_saved(self, run_id: str) -> list[int]:
         folders = self.store.checkpoints_folder(run_id).glob("step_*")

@@ -25,6 +25,7 @@ from trainer.main import train_next
 from trainer.projection import held_points
 from trainer.run import Workplace
 from trainer.schedule import learning_rate
+from trainer.telemetry import PICTURE_STATES
 
 STEPS = 12
 
@@ -119,7 +120,9 @@ def test_a_run_learns_measures_keeps_and_promotes(home: Home, make_plan: MakePla
 
     kinds = [event.type for event in home.events(run)]
     assert kinds[-2:] == ["complete", "state"]
-    assert [event.status for event in home.of_type(run, "state")] == ["queued", "running", "completed"]
+    states = [event.status for event in home.of_type(run, "state")]
+    assert [status for status in states if status not in PICTURE_STATES] == ["queued", "running", "completed"]
+    assert states.count("plane_frozen") == 1
     assert home.of_type(run, "progress")[-1].percent == 100
     said = " ".join(event.message for event in home.of_type(run, "log"))
     for words in ("18 rows to learn from", "2 held out by seed 3", "0 dropped", "12 steps: 4 epochs", "Promoted:"):
