@@ -6,18 +6,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
-from litestar.types import Message, Scope
+from litestar.types import Message
 
 from catalog.errors import UpstreamFailed
-from gateway import chat, routing
+from gateway import chat
 from gateway.context import Context
 from gateway.guard import Visit
+from gateway.lifecycle import Connection
 from gateway.routing import Choice
 from gateway.wire import request as wire
 
@@ -51,7 +51,7 @@ class Heard:
 
 async def ask(context: Context, body: Mapping[str, Any], visit: Visit, *, strict: bool = False) -> Heard:
     """The answer to an OpenAI chat body; raises RagweldError, also where the answer breaks off."""
-    choice = routing.choose(str(body.get("model", "")), context.facts(strict=strict))
+    choice = context.choose(str(body.get("model", "")), strict=strict)
     return await ask_among(context, body, choice, visit)
 
 
@@ -62,19 +62,8 @@ async def ask_among(context: Context, body: Mapping[str, Any], choice: Choice, v
     if context.watch is not None:
         await context.watch.before_request()
     ear = _Ear(context.clock)
-    scope: Any = {"type": "http", "auth": visit}
-    await chat.answer(context, parsed, choice)(_as_scope(scope), _never, ear.send)
+    await chat.converse(context, parsed, choice, visit, Connection(), ear.send)
     return ear.heard()
-
-
-def _as_scope(scope: Any) -> Scope:
-    return scope  # type: ignore[no-any-return]
-
-
-async def _never() -> NoReturn:
-    """A client that says nothing more and does not leave."""
-    await asyncio.Event().wait()
-    raise AssertionError("nobody sets it")
 
 
 class _Ear:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from catalog.benchmarks import Answered, Benchmark, Standing
 from catalog.errors import RagweldError, UpstreamTimedOut
 from catalog.runs import stamp
-from gateway import cost, routing
+from gateway import cost
 from gateway.asking import Heard, ask
 from gateway.context import Context
 from gateway.guard import Visit
@@ -99,7 +99,7 @@ async def _one(context: Context, wanted: BenchmarkRequest, model: str, place: in
 
 
 def _answered(context: Context, model: str, place: int, heard: Heard) -> Answered:
-    (route,) = routing.choose(model, context.facts(strict=True)).routes
+    (route,) = context.choose(model, strict=True).routes
     count = Count(prompt_tokens=heard.prompt_tokens, answer_tokens=heard.answer_tokens)
     return Answered(
         model=model,

@@ -9,10 +9,12 @@ not see unknown routes. A handler finds the request's `Visit` in the scope's `au
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import re
-import uuid
+import secrets
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,15 +23,18 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from catalog.errors import RagweldError
 from catalog.settings import GatewaySettings
-from gateway import errors
+from gateway import errors, logs
 from gateway.context import Context
 from gateway.errors import BodyTimedOut, BodyTooLarge, Forbidden, ShuttingDown, UnsupportedMediaType
 from gateway.guard import Visit, scope_for
+from gateway.lifecycle import connection_of
 
 log = logging.getLogger(__name__)
 
 ALWAYS_ANSWERED = frozenset({"/livez", "/readyz", "/metrics"})
 """Asked for also while the gateway ends; nobody waits for these."""
+_PROCESS, _NUMBERS = secrets.token_hex(8).encode(), itertools.count()
+"""What ids of requests are made of: unique over all processes, and cheap."""
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
@@ -69,17 +74,19 @@ class Border:
 
 def refuse(method: str, path: str, headers: Mapping[bytes, bytes], settings: GatewaySettings) -> RagweldError | None:
     """Why this request head must not reach a handler; None when it may."""
-    host = headers.get(b"host", b"").decode("latin-1")
-    if _host_name(f"//{host}") not in settings.allowed_hosts:
-        return Forbidden(f"The Host {host!r} is not answered here.", hint="Add it to gateway.allowed_hosts.")
+    host = headers.get(b"host", b"")
+    if _host_name(b"//" + host) not in settings.allowed_hosts:
+        shown = host.decode("latin-1")
+        return Forbidden(f"The Host {shown!r} is not answered here.", hint="Add it to gateway.allowed_hosts.")
     origin = headers.get(b"origin")
-    if origin is not None and _host_name(origin.decode("latin-1")) not in settings.allowed_hosts:
+    if origin is not None and _host_name(origin) not in settings.allowed_hosts:
         return Forbidden("Pages of other origins are not answered here.", hint="Add its host to gateway.allowed_hosts.")
     length = headers.get(b"content-length", b"0")
     if not length.isdigit() or int(length[:20]) > _most_bytes(path, settings):
         return _too_large(path, settings)
-    has_body = length.strip(b"0") != b"" or b"transfer-encoding" in headers
-    return _wrong_kind(path, headers.get(b"content-type", b"")) if method in _WITH_BODY and has_body else None
+    if method not in _WITH_BODY or (wrong := _wrong_kind(path, headers.get(b"content-type", b""))) is None:
+        return None
+    return wrong if length.strip(b"0") != b"" or b"transfer-encoding" in headers else None
 
 
 def _wrong_kind(path: str, content_type: bytes) -> RagweldError | None:
@@ -93,9 +100,10 @@ def _wrong_kind(path: str, content_type: bytes) -> RagweldError | None:
     return UnsupportedMediaType(f"The body of {path} must be JSON.", hint="Send content-type: application/json.")
 
 
-def _host_name(url: str) -> str | None:
+@lru_cache(256)
+def _host_name(url: bytes) -> str | None:
     try:
-        return urlsplit(url).hostname
+        return urlsplit(url.decode("latin-1")).hostname
     except ValueError:
         return None
 
@@ -144,17 +152,21 @@ class _Crossing:
         """The next message; the body is bounded in bytes and time."""
         if self._is_body_whole:
             return await self._receive()
-        try:
-            async with asyncio.timeout_at(self._deadline + self._earned_s()):
-                message: Any = await self._receive()
-        except TimeoutError:
-            raise BodyTimedOut(f"The body did not arrive within {self._settings.body_deadline_s:g} s.") from None
+        is_here = connection_of(self._scope).has_whole_body
+        message: Any = await (self._receive() if is_here else self._receive_in_time())
         if message["type"] == "http.request":
             self._received_bytes += len(message.get("body", b""))
             if self._received_bytes > _most_bytes(self._scope["path"], self._settings):
                 raise _too_large(self._scope["path"], self._settings)
             self._is_body_whole = not message.get("more_body", False)
         return message
+
+    async def _receive_in_time(self) -> Any:
+        try:
+            async with asyncio.timeout_at(self._deadline + self._earned_s()):
+                return await self._receive()
+        except TimeoutError:
+            raise BodyTimedOut(f"The body did not arrive within {self._settings.body_deadline_s:g} s.") from None
 
     def _earned_s(self) -> float:
         """By how much an upload has put its deadline off, by what has come of it."""
@@ -163,9 +175,8 @@ class _Crossing:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            limits = self._visit.headers() if self._visit is not None else {}
-            raw = [(name.encode(), value.encode()) for name, value in limits.items()]
-            message["headers"] = [*message.get("headers", []), (b"x-request-id", self._request_id), *raw]
+            limits = _raw(self._visit.headers()) if self._visit is not None else []
+            message["headers"] = [*message.get("headers", []), (b"x-request-id", self._request_id), *limits]
             if self._visit is not None and self._is_administration():
                 await self._remember(self._visit)
         await self._send(message)
@@ -174,8 +185,7 @@ class _Crossing:
         """Refuse, without having read the body."""
         body = errors.body(error)
         headers = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
-        headers |= errors.headers(error)
-        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        raw = _raw(headers | errors.headers(error))
         await self.send({"type": "http.response.start", "status": error.http_status, "headers": raw})
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
 
@@ -184,16 +194,15 @@ class _Crossing:
         self._context.measures.http_answer(route, self._status)
         method, path = self._scope["method"], self._scope["path"]
         if path not in ALWAYS_ANSWERED and (self._status >= 400 or method != "GET"):
-            level = logging.ERROR if self._status >= 500 else logging.INFO
-            facts = {
-                "method": method,
-                "path": path[:200],
-                "status": self._status,
-                "ms": round(1e3 * (self._context.clock() - self._began), 1),
-                "id": self._request_id.decode("ascii"),
-                **({"key": self._visit.key} if self._visit and self._visit.key else {}),
-            }
-            log.log(level, "request", extra={"facts": facts})
+            log.log(logging.ERROR if self._status >= 500 else logging.INFO, self._line(method, path))
+
+    def _line(self, method: str, path: str) -> str:
+        ms, request_id = 1e3 * (self._context.clock() - self._began), self._request_id.decode("ascii")
+        key = f" key={self._visit.key}" if self._visit is not None and self._visit.key else ""
+        return (
+            f"request method={method} path={logs.quoted(path[:200])} status={self._status} "
+            f"ms={ms:.1f} id={request_id}{key}"
+        )
 
     def _is_administration(self) -> bool:
         method, path = self._scope["method"], self._scope["path"]
@@ -209,5 +218,11 @@ class _Crossing:
             log.error("the administrators' log cannot be written: %s", error)
 
     def _choose_request_id(self) -> bytes:
-        given = self.headers.get(b"x-request-id", b"")
-        return given if _REQUEST_ID.fullmatch(given) else b"req_" + uuid.uuid4().hex.encode()
+        given = self.headers.get(b"x-request-id")
+        if given is not None and _REQUEST_ID.fullmatch(given):
+            return given
+        return b"req_%b%08x" % (_PROCESS, next(_NUMBERS))
+
+
+def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode()) for name, value in headers.items()]

@@ -20,6 +20,7 @@ from gateway import balance, cost, errors, retries, routing, speaking
 from gateway.context import Context
 from gateway.errors import ShuttingDown, UpstreamRefused
 from gateway.guard import Visit
+from gateway.lifecycle import Connection, connection_of
 from gateway.routing import Choice, EngineRoute, FallbackReason, Route
 from gateway.speaker import Answer, Whole
 from gateway.wire.request import ParsedChat
@@ -34,15 +35,22 @@ def answer(context: Context, chat: ParsedChat, choice: Choice) -> ASGIApp:
     """An ASGI application that gives the answer to `chat` by the first candidate that can."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        speaking_to = _Conversation(context, chat, send, scope.get("auth") or Visit())
-        try:
-            if not await context.lifecycle.while_client_listens(receive, speaking_to.run(choice)):
-                speaking_to.ended(CLIENT_GONE)
-        except RagweldError as error:
-            speaking_to.ended(error.code)
-            raise
+        await converse(context, chat, choice, scope["auth"], connection_of(scope), send)
 
     return app
+
+
+async def converse(
+    context: Context, chat: ParsedChat, choice: Choice, visit: Visit, connection: Connection, send: Send
+) -> None:
+    """Send the answer to `chat` by the first candidate that can; raises RagweldError before it has begun."""
+    conversation = _Conversation(context, chat, send, visit)
+    try:
+        if not await context.lifecycle.while_client_listens(connection, conversation.run(choice)):
+            conversation.ended(CLIENT_GONE)
+    except RagweldError as error:
+        conversation.ended(error.code)
+        raise
 
 
 def moves_on(error: RagweldError, route: Route) -> bool:
@@ -88,6 +96,7 @@ class _Conversation:
         self._began = context.clock()
         self._answer: Answer | None = None
         self._route: Route | None = None
+        self._has_ended = False
 
     async def run(self, choice: Choice) -> None:
         """Ask the candidates in order, all of them again where that may help; raises an error when none can."""
@@ -131,13 +140,16 @@ class _Conversation:
         return None if again is None else _Failed((*failed.failures, *again.failures), again.reason)
 
     async def _give(self, answered: Answer, whole: Whole | None, reason: FallbackReason | None) -> None:
-        answered.speaker = answered.speaker.instead_of(reason)
         if reason is not None:
+            answered.speaker = answered.speaker.instead_of(reason)
             self._context.measures.fallback(answered.speaker.provider, reason)
         await (self._stream(answered) if whole is None else self._show(answered, whole))
 
     def ended(self, error: str) -> None:
-        """Count the request, whoever answered it and however it ended."""
+        """Count the request, whoever answered it and however it ended first."""
+        if self._has_ended:
+            return
+        self._has_ended = True
         measures, now = self._context.measures, self._context.clock()
         if self._answer is None:
             measures.duration(NOBODY, NOBODY, error, now - self._began)
@@ -178,8 +190,8 @@ class _Conversation:
     async def _show(self, answered: Answer, whole: Whole) -> None:
         length = str(len(whole.body)).encode()
         await self._start(answered, [(b"content-type", whole.content_type), (b"content-length", length)])
+        self.ended("")  # counted before anybody can have read it
         await self._send({"type": "http.response.body", "body": whole.body, "more_body": False})
-        self.ended("")
 
     async def _stream(self, answered: Answer) -> None:
         """Send the events as they come; whatever ends them early is the last event."""

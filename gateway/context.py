@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from litestar import Request
+from litestar.types import Scope
 
-from catalog import models
 from catalog.adapters import AdapterStore
 from catalog.audit import AdminLog
 from catalog.ids import BaseId
@@ -19,7 +19,7 @@ from catalog.keys import KeyStore
 from catalog.runs import RunStore
 from catalog.settings import Settings, TrainingSettings, overlay
 from catalog.uploads import FileStore
-from gateway import routing
+from gateway.chooser import Chooser, Grounds
 from gateway.folder_watch import FolderWatch
 from gateway.guard import Guard
 from gateway.lifecycle import Lifecycle
@@ -29,7 +29,7 @@ from gateway.ports import AnswerEngine
 from gateway.probe import Prober
 from gateway.providers import Providers
 from gateway.retries import RetryBudget
-from gateway.routing import Facts, FallbackReason
+from gateway.routing import Choice, FallbackReason
 from gateway.upstream import Upstreams
 
 
@@ -47,6 +47,7 @@ class Context:
     """What is known of each upstream now."""
     upstreams: Upstreams
     prober: Prober
+    chooser: Chooser
     retries: RetryBudget
     runs: RunStore
     adapters: AdapterStore
@@ -90,20 +91,18 @@ class Context:
         state = self.engine.state() if self.engine is not None else None
         return state.base if state is not None and state.ready else None
 
-    def facts(self, *, strict: bool) -> Facts:
-        """What routing depends on, now."""
+    def choose(self, model: str, *, strict: bool) -> Choice:
+        """Who may answer `model` now, in which order; raises NotFound or Unavailable."""
         obstacle, detail = self.engine_obstacle()
-        return Facts(
-            adapter_names=self.engine.adapter_names() if self.engine is not None else (),
-            known_bases=models.known_bases(self.settings.training),
-            upstreams=routing.usable(self.settings.upstreams, self.environ),
-            engine_obstacle=obstacle,
-            engine_detail=detail,
-            strict=strict or self.settings.routing.strict,
-            discovered=self.providers.discovered(),
-        )
+        names = self.engine.adapter_names() if self.engine is not None else ()
+        grounds = Grounds(self.settings, self.providers.discovered, names, obstacle, detail)
+        return self.chooser.choose(model, grounds, strict=strict)
 
 
 def of(request: Request[Any, Any, Any]) -> Context:
     """The context of the gateway that this request came to."""
     return cast(Context, request.app.state.context)
+
+
+def of_scope(scope: Scope) -> Context:
+    return cast(Context, scope["litestar_app"].state.context)

@@ -10,6 +10,7 @@ RagweldError (catalog.errors)
 ├── Forbidden                  403  foreign Host or Origin
 │   └── MissingScope                the key may not do this
 ├── NoSuchMethod               405
+├── BodyCut                400  the client left before its end
 ├── BodyTimedOut               408
 ├── BodyTooLarge               413
 ├── UnsupportedMediaType       415
@@ -75,6 +76,11 @@ class MissingScope(Forbidden):
 class NoSuchMethod(RagweldError):
     code = "method_not_allowed"
     http_status = 405
+
+
+class BodyCut(RagweldError):
+    code = "client_gone"
+    http_status = 400
 
 
 class BodyTimedOut(RagweldError):

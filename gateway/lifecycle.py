@@ -9,9 +9,34 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
-from litestar.types import Receive
+from litestar.types import Scope
+
+CONNECTION = "connection"
+"""Where the server puts the `Connection` in a request's state."""
+
+
+class Connection:
+    """The line to one client, as the server sees it. Belongs to the event loop."""
+
+    def __init__(self) -> None:
+        self.is_lost = False
+        self.has_whole_body = False
+        """Whether the newest request has arrived whole; those before it have, then, too."""
+        self.answers: set[asyncio.Task[Any]] = set()
+        """Who is stopped when the client goes."""
+
+    def lost(self) -> None:
+        """Stop whoever answers, at once."""
+        self.is_lost = True
+        for answer in self.answers:
+            answer.cancel()
+
+
+def connection_of(scope: Scope) -> Connection:
+    """The line over which a request came."""
+    return cast(Connection, scope["state"][CONNECTION])
 
 
 class Lifecycle:
@@ -23,7 +48,7 @@ class Lifecycle:
         self._open = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._answers: set[asyncio.Task[None]] = set()
+        self._answers: set[asyncio.Task[Any]] = set()
 
     @contextmanager
     def answering(self) -> Iterator[None]:
@@ -53,26 +78,20 @@ class Lifecycle:
         for answer in self._answers:
             answer.cancel()
 
-    async def while_client_listens(self, receive: Receive, answer: Coroutine[Any, Any, None]) -> bool:
-        """Run `answer`; False when it was stopped because the client went away."""
-        work = asyncio.ensure_future(answer)
-        gone = asyncio.ensure_future(_gone(receive))
-        self._answers.add(work)
+    async def while_client_listens(self, connection: Connection, answer: Coroutine[Any, Any, None]) -> bool:
+        """Run `answer` in this task; False when it was stopped because the client went away."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._answers.add(task)
+        connection.answers.add(task)
         try:
-            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                work.cancel()
-                await asyncio.wait((work,))
-            if not work.cancelled():
-                work.result()
-                return True
+            await answer
+        except asyncio.CancelledError:
+            if not (connection.is_lost or self.is_over):
+                raise
+            task.uncancel()
             return self.is_over
         finally:
-            self._answers.discard(work)
-            gone.cancel()
-            work.cancel()
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+            connection.answers.discard(task)
+            self._answers.discard(task)
+        return True

@@ -11,6 +11,7 @@ from typing import Literal, cast
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 import catalog
@@ -46,6 +47,7 @@ class Measures:
         self.registry = CollectorRegistry()
         read = (*_OF_ENGINE, *_OF_PROTOCOL, *_OF_HOME, *_OF_PROVIDERS)
         self._built = table.build([spec for spec in GATEWAY_METRICS if not spec.name.startswith(read)], self.registry)
+        self._known: dict[tuple[str, ...], MetricWrapperBase] = {}
         self.registry.register(SnapshotCollector(_OF_HOME, home.samples))
         self.registry.register(SnapshotCollector(_OF_ENGINE, lambda: engine_samples(engine, limits)))
         self.registry.register(
@@ -57,48 +59,56 @@ class Measures:
         self.registry.register(SnapshotCollector(_OF_PROVIDERS, lambda: provider_samples(providers.snapshot())))
 
     def http_answer(self, route: str, status: int) -> None:
-        self._counter("ragweld_http_requests_total").labels(route, str(status)).inc()
+        self._counter("ragweld_http_requests_total", route, str(status)).inc()
 
     def fallback(self, provider: str, reason: str) -> None:
-        self._counter("ragweld_fallbacks_total").labels(provider, reason).inc()
+        self._counter("ragweld_fallbacks_total", provider, reason).inc()
 
     def upstream_error(self, provider: str, kind: str) -> None:
-        self._counter("ragweld_upstream_errors_total").labels(provider, kind).inc()
+        self._counter("ragweld_upstream_errors_total", provider, kind).inc()
 
     def retry(self, outcome: Literal["asked", "no_budget"]) -> None:
-        self._counter("ragweld_upstream_retries_total").labels(outcome).inc()
+        self._counter("ragweld_upstream_retries_total", outcome).inc()
 
     def cost(self, provider: str, model: str, usd: float | None) -> None:
         """Count what an answer cost; None is unknown, which is not nothing."""
         if usd is None:
-            self._counter("ragweld_cost_unknown_total").labels(provider, model).inc()
+            self._counter("ragweld_cost_unknown_total", provider, model).inc()
         else:
-            self._counter("ragweld_cost_usd_total").labels(provider, model).inc(usd)
+            self._counter("ragweld_cost_usd_total", provider, model).inc(usd)
 
     def extraction(self, provider: str, *, is_readable: bool) -> None:
         outcome = "read" if is_readable else "empty"
-        self._counter("ragweld_extractions_total").labels(provider, outcome).inc()
+        self._counter("ragweld_extractions_total", provider, outcome).inc()
 
     def unreadable_calls(self, count: int) -> None:
         self._counter("ragweld_unreadable_tool_calls_total").inc(count)
 
     def first_token(self, provider: str, model: str, seconds: float) -> None:
-        self._histogram("gen_ai_server_time_to_first_token_seconds").labels(CHAT, provider, model).observe(seconds)
+        self._histogram("gen_ai_server_time_to_first_token_seconds", CHAT, provider, model).observe(seconds)
 
     def per_token(self, provider: str, model: str, seconds: float) -> None:
-        self._histogram("gen_ai_server_time_per_output_token_seconds").labels(CHAT, provider, model).observe(seconds)
+        self._histogram("gen_ai_server_time_per_output_token_seconds", CHAT, provider, model).observe(seconds)
 
     def duration(self, provider: str, model: str, error: str, seconds: float) -> None:
-        self._histogram("gen_ai_server_request_duration_seconds").labels(CHAT, provider, model, error).observe(seconds)
+        self._histogram("gen_ai_server_request_duration_seconds", CHAT, provider, model, error).observe(seconds)
 
     def tokens(self, provider: str, model: str, kind: str, count: int) -> None:
-        self._histogram("gen_ai_client_token_usage").labels(CHAT, provider, model, kind).observe(count)
+        self._histogram("gen_ai_client_token_usage", CHAT, provider, model, kind).observe(count)
 
-    def _counter(self, name: str) -> Counter:
-        return cast(Counter, self._built[name])
+    def _counter(self, name: str, *labels: str) -> Counter:
+        return cast(Counter, self._series(name, *labels))
 
-    def _histogram(self, name: str) -> Histogram:
-        return cast(Histogram, self._built[name])
+    def _histogram(self, name: str, *labels: str) -> Histogram:
+        return cast(Histogram, self._series(name, *labels))
+
+    def _series(self, *key: str) -> MetricWrapperBase:
+        """The series of a name and its labels, looked up once: `labels()` costs as much as counting does."""
+        known = self._known.get(key)
+        if known is None:
+            name, *labels = key
+            known = self._known[key] = self._built[name].labels(*labels) if labels else self._built[name]
+        return known
 
 
 class SnapshotCollector(Collector):

@@ -58,6 +58,8 @@ class Providers:
         count_failure: Callable[[str, str], None],
     ) -> None:
         self.by_name: dict[str, Provider] = {}
+        self.discovered: Mapping[str, tuple[str, ...]] = {}
+        """Upstream -> models that it said it has; replaced whole when one changes."""
         self._opens_after = opens_after
         self._clock = clock
         self._draw = draw
@@ -104,29 +106,32 @@ class Providers:
         """Keep what a look found; models once discovered stay while it cannot be reached."""
         provider = self._of(name)
         provider.health = health
-        if health.obstacle is None:
+        if health.obstacle is None and provider.discovered != health.models:
             provider.discovered = health.models
+            self._gather_discovered()
 
     def health_of(self, name: str) -> Health | None:
         return self._of(name).health
 
     def forget_all_but(self, names: Collection[str]) -> None:
         """Drop upstreams that are no longer configured, unless a request is still open."""
-        for name in [name for name, one in self.by_name.items() if name not in names and not one.in_flight]:
+        gone = [name for name, one in self.by_name.items() if name not in names and not one.in_flight]
+        for name in gone:
             del self.by_name[name]
+        if gone:
+            self._gather_discovered()
 
     def loads(self) -> Mapping[str, Load]:
         """How busy each is, for `gateway.balance`."""
         now = self._clock()
         return {name: Load(one.in_flight, one.rests_until > now) for name, one in self.by_name.items()}
 
-    def discovered(self) -> Mapping[str, tuple[str, ...]]:
-        """Upstream -> models that it said it has."""
-        return {name: one.discovered for name, one in self.by_name.items() if one.discovered}
-
     def snapshot(self) -> dict[str, Provider]:
         """Read from any thread."""
         return dict(self.by_name)
+
+    def _gather_discovered(self) -> None:
+        self.discovered = {name: one.discovered for name, one in self.by_name.items() if one.discovered}
 
     def _of(self, name: str) -> Provider:
         known = self.by_name.get(name)

@@ -18,7 +18,7 @@ from catalog import events
 from catalog.errors import InvalidRequest
 from catalog.events import StoredLine
 from catalog.runs import ENDED, RunStore
-from gateway.lifecycle import Lifecycle
+from gateway.lifecycle import Lifecycle, connection_of
 
 POLL_S = 0.2
 HEARTBEAT_S = 15.0
@@ -121,6 +121,6 @@ def sending(blocks: AsyncGenerator[bytes, None], lifecycle: Lifecycle) -> ASGIAp
                 await blocks.aclose()
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-        await lifecycle.while_client_listens(receive, run())
+        await lifecycle.while_client_listens(connection_of(scope), run())
 
     return app

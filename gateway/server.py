@@ -22,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from catalog.errors import RagweldError
 from catalog.settings import GatewaySettings
 from gateway import errors
-from gateway.lifecycle import Lifecycle
+from gateway.lifecycle import CONNECTION, Connection, Lifecycle
 
 MAX_HEAD_BYTES = 16 * 1024
 HEADER_OVERHEAD_BYTES = 4
@@ -53,8 +53,11 @@ class BoundedProtocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn is no
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._head_bytes = 0
+        """Of the head so far, without the piece that is being read."""
+        self._piece_bytes = 0
         self._awaits_head = True
         self._head_deadline: asyncio.TimerHandle | None = None
+        self._client = Connection()
         self._refusal: RagweldError = MalformedHead("This is not an HTTP request.")
 
     def connection_made(self, transport: Any) -> None:
@@ -64,29 +67,39 @@ class BoundedProtocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn is no
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
         super().connection_lost(exc)
+        self._client.lost()
 
     def data_received(self, data: bytes) -> None:
+        self._piece_bytes = len(data)
         super().data_received(data)
         if self._awaits_head and not self.transport.is_closing():
-            self._head_bytes += len(data)
+            self._head_bytes += self._piece_bytes
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(_too_large())
+            elif self._head_deadline is None:  # only a head that came in pieces costs a timer
+                self._arm()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope["state"][CONNECTION] = self._client
+        self._client.has_whole_body = False
         self._awaits_head = True
         self._head_bytes = 0
-        if self._head_deadline is None:
-            self._arm()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._client.has_whole_body = True
 
     def on_headers_complete(self) -> None:
         self._disarm()
         self._awaits_head = False
-        size = len(self.url) + sum(len(name) + len(value) + HEADER_OVERHEAD_BYTES for name, value in self.headers)
-        if size > MAX_HEAD_BYTES:
+        if self._head_bytes + self._piece_bytes > MAX_HEAD_BYTES and self._head_size() > MAX_HEAD_BYTES:
             self._refusal = _too_large()
             raise self._refusal  # the parser stops, and uvicorn calls send_400_response
         super().on_headers_complete()
+
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + HEADER_OVERHEAD_BYTES for name, value in self.headers)
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(self._refusal)
@@ -132,6 +145,7 @@ class GatewayServer(uvicorn.Server):  # type: ignore[misc]  # uvicorn is not typ
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # a client's address is the one it came from, not one that it names
             timeout_graceful_shutdown=CUT_GRACE_S,
         )
         super().__init__(config)

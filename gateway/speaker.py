@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Protocol
 
 from gateway.routing import FallbackReason
@@ -19,16 +20,17 @@ class Speaker:
     """Full content id or `base`; None where another server answers."""
     fallback: FallbackReason | None = None
 
-    def instead_of(self, reason: FallbackReason | None) -> Speaker:
+    def instead_of(self, reason: FallbackReason) -> Speaker:
         return replace(self, fallback=reason)
 
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        named = {
-            "x-ragweld-provider": self.provider,
-            "x-ragweld-adapter": self.adapter,
-            "x-ragweld-fallback": self.fallback,
-        }
-        return [(name.encode(), _printable(value)) for name, value in named.items() if value is not None]
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        return _headers(self.provider, self.adapter, self.fallback)
+
+
+@lru_cache(256)
+def _headers(provider: str, adapter: str | None, fallback: str | None) -> tuple[tuple[bytes, bytes], ...]:
+    named = {"x-ragweld-provider": provider, "x-ragweld-adapter": adapter, "x-ragweld-fallback": fallback}
+    return tuple((name.encode(), _printable(value)) for name, value in named.items() if value is not None)
 
 
 @dataclass(slots=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping
+from types import TracebackType
 from typing import Any, TypeVar
 
 import aiohttp
@@ -52,6 +52,7 @@ class Upstreams:
         self._clock = clock
         self._providers = providers
         self._session: aiohttp.ClientSession | None = None
+        self._lines: dict[str, Line] = {}
 
     async def start(self) -> None:
         self._session = aiohttp.ClientSession(
@@ -77,7 +78,7 @@ class Upstreams:
         turn = self._providers.turn(upstream.name)
         answer = kind(upstream, Speaker(upstream.name, label), streams, self._clock, turn)
         try:
-            await answer.open(self._http(), self.headers(upstream), body)
+            await answer.open(self._http(), self.line(upstream), body)
         except BaseException:
             await answer.aclose()
             raise
@@ -89,7 +90,10 @@ class Upstreams:
         timeout = aiohttp.ClientTimeout(total=timeout_s)
         try:
             async with self._http().get(
-                f"{upstream.base_url}/models", headers=self.headers(upstream), timeout=timeout, allow_redirects=False
+                f"{upstream.base_url}/models",
+                headers=self.line(upstream).headers,
+                timeout=timeout,
+                allow_redirects=False,
             ) as response:
                 obstacle = None if response.status < 400 else f"it answers {response.status} to GET /models"
                 body = await _read_up_to(MAX_LIST_BYTES, response) if upstream.models == "discover" else b""
@@ -101,9 +105,21 @@ class Upstreams:
         assert self._session is not None, "start() has not run"
         return self._session
 
-    def headers(self, upstream: Upstream) -> dict[str, str]:
-        key = self._environ.get(upstream.api_key_env, "") if upstream.api_key_env else ""
-        return {"authorization": f"Bearer {key}"} if key else {}
+    def line(self, upstream: Upstream) -> Line:
+        """How an upstream is asked; made once for as long as its settings stay."""
+        known = self._lines.get(upstream.name)
+        if known is None or known.upstream is not upstream:
+            known = self._lines[upstream.name] = Line(upstream, self._environ.get(upstream.api_key_env, ""))
+        return known
+
+
+class Line:
+    """What every request to one upstream has in common."""
+
+    def __init__(self, upstream: Upstream, key: str) -> None:
+        self.upstream = upstream
+        self.headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {})
+        self.timeout = aiohttp.ClientTimeout(total=upstream.total_timeout_s, sock_connect=upstream.connect_timeout_s)
 
 
 def body_for(route: UpstreamRoute, chat: ParsedChat) -> bytes:
@@ -153,16 +169,15 @@ class UpstreamAnswer:
         self._is_done = False
         self._broken: UpstreamFailed | None = None
 
-    async def open(self, http: aiohttp.ClientSession, headers: Mapping[str, str], body: bytes) -> None:
+    async def open(self, http: aiohttp.ClientSession, line: Line, body: bytes) -> None:
         """Send the request and wait for the first content, or for the whole answer where it is not streamed."""
         upstream, began = self._upstream, self._clock()
-        timeout = aiohttp.ClientTimeout(total=upstream.total_timeout_s, sock_connect=upstream.connect_timeout_s)
-        async with self._faults("first_byte_timeout", upstream.first_byte_timeout_s):
+        async with self._wait("first_byte_timeout", upstream.first_byte_timeout_s):
             self._response = await http.post(
                 upstream.base_url + self.path,
                 data=body,
-                headers={"content-type": "application/json", **headers},
-                timeout=timeout,
+                headers=line.headers,
+                timeout=line.timeout,
                 allow_redirects=False,
             )
         if self._response.status != 200:
@@ -207,7 +222,7 @@ class UpstreamAnswer:
     async def _await_content(self, response: aiohttp.ClientResponse) -> None:
         """Read events until one has content; they are handed on together."""
         deadline_s = self._upstream.first_byte_timeout_s
-        async with self._faults("first_byte_timeout", deadline_s):
+        async with self._wait("first_byte_timeout", deadline_s):
             while not self.count.first_piece_at:
                 block = await self._read_events(response)
                 seen = sse.look(block)
@@ -219,7 +234,7 @@ class UpstreamAnswer:
                     self.count.first_piece_at = self.count.last_piece_at = self._clock()
 
     async def _next_block(self, response: aiohttp.ClientResponse) -> bytes:
-        async with self._faults("between_bytes_timeout", self._upstream.between_bytes_timeout_s):
+        async with self._wait("between_bytes_timeout", self._upstream.between_bytes_timeout_s):
             block = await self._read_events(response)
         seen = sse.look(block)
         self._note(seen)
@@ -253,17 +268,19 @@ class UpstreamAnswer:
                 return block
 
     async def _read_whole(self, response: aiohttp.ClientResponse) -> bytes:
-        pieces, size = [], 0
-        while not response.content.at_eof():
-            async with self._faults("between_bytes_timeout", self._upstream.between_bytes_timeout_s):
-                piece = await response.content.readany()
+        pieces, size, content = [], 0, response.content
+        while not content.at_eof():
+            if content.is_eof() and content.exception() is None:
+                piece = content.read_nowait()  # all of it is here, and there is nothing to wait for
+            else:
+                async with self._wait("between_bytes_timeout", self._upstream.between_bytes_timeout_s):
+                    piece = await content.readany()
             pieces.append(piece)
             size += len(piece)
             if size > MAX_ANSWER_BYTES:
                 raise self._failure("garbage", f"sends more than {MAX_ANSWER_BYTES} bytes")
         body = b"".join(pieces)
         self._judge(body)
-        self.count.first_piece_at = self.count.last_piece_at = self._clock()
         return body
 
     def _judge(self, body: bytes) -> None:
@@ -282,7 +299,7 @@ class UpstreamAnswer:
         """What a status other than 200 means. An upstream's text is shown only where it is about the request."""
         status = response.status
         if status in _REQUEST_FAULTS:
-            async with self._faults("between_bytes_timeout", self._upstream.between_bytes_timeout_s):
+            async with self._wait("between_bytes_timeout", self._upstream.between_bytes_timeout_s):
                 body = await _read_up_to(MAX_ERROR_BYTES, response)
             return UpstreamRefused(f"{self._upstream.name}: {_message(body)}", http_status=status)
         if status == 429:
@@ -293,24 +310,23 @@ class UpstreamAnswer:
         what = "does not accept its key" if status in (401, 403) else f"answers {status}"
         return UpstreamFailed(f"{self._upstream.name} {what}.", code=f"upstream_status_{status}")
 
-    @asynccontextmanager
-    async def _faults(self, deadline_kind: str, deadline_s: float) -> AsyncIterator[None]:
-        """Bound a wait, and turn whatever goes wrong on the way into one of our errors."""
-        try:
-            async with asyncio.timeout(deadline_s) as deadline:
-                yield
-        except aiohttp.ConnectionTimeoutError as error:
-            raise self._timed_out("connect_timeout", self._upstream.connect_timeout_s) from error
-        except TimeoutError as error:
-            if deadline.expired():
-                raise self._timed_out(deadline_kind, deadline_s) from error
-            raise self._timed_out("total_timeout", self._upstream.total_timeout_s) from error
-        except aiohttp.ClientConnectorError as error:
-            raise self._failure("unreachable", "cannot be reached") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise self._failure("cut", f"broke off ({type(error).__name__})") from error
+    def _wait(self, kind: str, deadline_s: float) -> _Wait:
+        return _Wait(self, kind, deadline_s)
 
-    def _timed_out(self, kind: str, after_s: float) -> UpstreamTimedOut:
+    def fault(self, error: BaseException) -> RagweldError | None:
+        """What a fault of the connection is called; None for what is no fault of an upstream."""
+        match error:
+            case aiohttp.ConnectionTimeoutError():
+                return self.timed_out("connect_timeout", self._upstream.connect_timeout_s)
+            case TimeoutError():
+                return self.timed_out("total_timeout", self._upstream.total_timeout_s)
+            case aiohttp.ClientConnectorError():
+                return self._failure("unreachable", "cannot be reached")
+            case aiohttp.ClientError() | OSError():
+                return self._failure("cut", f"broke off ({type(error).__name__})")
+        return None
+
+    def timed_out(self, kind: str, after_s: float) -> UpstreamTimedOut:
         self._turn.failed(kind)
         return UpstreamTimedOut(f"{self._upstream.name} was silent too long ({kind}, {after_s:g} s).")
 
@@ -318,6 +334,29 @@ class UpstreamAnswer:
         self._turn.failed(kind)
         code = "upstream_unreachable" if kind == "unreachable" else f"upstream_{kind}"
         return UpstreamFailed(f"{self._upstream.name} {what}.", code=code)
+
+
+class _Wait:
+    """Bounds one wait for an upstream, and turns whatever goes wrong in it into one of our errors."""
+
+    def __init__(self, answer: UpstreamAnswer, kind: str, deadline_s: float) -> None:
+        self._answer = answer
+        self._kind = kind
+        self._deadline_s = deadline_s
+        self._timeout = asyncio.timeout(deadline_s)
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._timeout.__aexit__(kind, error, trace)
+        except TimeoutError as late:
+            raise self._answer.timed_out(self._kind, self._deadline_s) from late
+        if error is not None and (fault := self._answer.fault(error)) is not None:
+            raise fault from error
 
 
 def retry_after_s(header: str | None) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 from litestar import Request, post
 from litestar.types import ASGIApp
 
-from gateway import chat, context, routing
+from gateway import chat, context
 from gateway.api import reading
 from gateway.wire import request as wire
 
@@ -20,13 +20,12 @@ PARSE_INLINE_BYTES = 1 << 16
 async def chat_completions(request: Request[Any, Any, Any]) -> ASGIApp:
     """OpenAI's chat completion, plain or streaming."""
     here = context.of(request)
-    body = await request.body()
+    body = await reading.whole_body(request.receive)
     inline = len(body) <= PARSE_INLINE_BYTES
     parsed = wire.parse(body) if inline else await asyncio.to_thread(wire.parse, body)
     if here.watch is not None:
         await here.watch.before_request()
-    facts = here.facts(strict=reading.is_strict(request))
-    return chat.answer(here, parsed, routing.choose(parsed.request.model, facts))
+    return chat.answer(here, parsed, here.choose(parsed.request.model, strict=reading.is_strict(request.scope)))
 
 
 handlers = [chat_completions]

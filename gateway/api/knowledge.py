@@ -17,7 +17,7 @@ async def extract(request: Request[Any, Any, Any]) -> Response[bytes]:
     """`{"concepts": [...], "relations": [...]}`, empty where the answer could not be read."""
     wanted = await reading.body_of(request, ExtractRequest)
     found, heard = await knowledge.extract(
-        context.of(request), wanted, request.scope["auth"], strict=reading.is_strict(request)
+        context.of(request), wanted, request.scope["auth"], strict=reading.is_strict(request.scope)
     )
     named = {
         "x-ragweld-provider": heard.provider,

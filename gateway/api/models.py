@@ -32,7 +32,7 @@ def standing_of(here: Context) -> Standing:
         adapter_names=names,
         fine_tuned=jobs.models_among(names, here.runs),
         upstreams=routing.usable(here.settings.upstreams, here.environ),
-        discovered=here.providers.discovered(),
+        discovered=here.providers.discovered,
         why_not=here.engine_obstacle()[1],
         created=int(here.started_at),
     )

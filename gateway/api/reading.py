@@ -7,10 +7,12 @@ from typing import Annotated, Any, TypeVar
 
 from litestar import Request
 from litestar.params import QueryParameter
+from litestar.types import Receive, Scope
 from pydantic import BaseModel, ValidationError
 
 from catalog.errors import InvalidRequest
 from gateway import errors, strict_json
+from gateway.errors import BodyCut
 
 _METADATA = re.compile(r"metadata\[[^\]]{1,64}\]")
 
@@ -76,9 +78,21 @@ def note(request: Request[Any, Any, Any], **facts: Any) -> None:
     request.scope["auth"].noted.update(facts)
 
 
-def is_strict(request: Request[Any, Any, Any]) -> bool:
+def is_strict(scope: Scope) -> bool:
     """`x-ragweld-strict`: whether nobody else may answer; raises InvalidRequest."""
-    value = request.headers.get("x-ragweld-strict", "false").lower()
-    if value not in ("true", "false"):
+    value = next((value for name, value in scope["headers"] if name == b"x-ragweld-strict"), b"false").lower()
+    if value not in (b"true", b"false"):
         raise InvalidRequest("x-ragweld-strict must be true or false.", param="x-ragweld-strict")
-    return value == "true"
+    return value == b"true"
+
+
+async def whole_body(receive: Receive) -> bytes:
+    """The body as it came, bounded by the border; raises BodyCut when the client leaves before its end."""
+    pieces: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise BodyCut("The client left before the end of its body.")
+        pieces.append(message["body"])
+        if not message["more_body"]:
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -101,4 +101,4 @@ def test_latency_is_a_moving_mean_and_models_outlive_a_bad_moment() -> None:
     assert known.providers.snapshot()["a"].first_content_s == pytest.approx(1.2)
     known.providers.looked_at("a", Health(None, 0.1, ("m", "n")))
     known.providers.looked_at("a", Health("it does not answer", 2.0))
-    assert known.providers.discovered() == {"a": ("m", "n")}
+    assert known.providers.discovered == {"a": ("m", "n")}

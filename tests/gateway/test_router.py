@@ -146,7 +146,7 @@ def test_what_an_upstream_says_it_has_is_listed_and_routed_and_not_written(
     upstreams = [configured("first", first, models="discover"), configured("second", second, models=["phi4"])]
     routing = RoutingSettings(probe_interval_s=0.05)
     with served(tmp_path, None, Settings(upstreams=upstreams, routing=routing)) as gateway:
-        wait_until(lambda: len(gateway.context.providers.discovered()) == 1, "what the first has")
+        wait_until(lambda: len(gateway.context.providers.discovered) == 1, "what the first has")
         listed = [entry["id"] for entry in gateway.call("GET", "/v1/models").json()["data"]]
         assert listed == [
             "local:model-of-first", "local:qwen3:8b", "local:llama3", "local:model-of-second", "local:phi4",
