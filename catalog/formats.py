@@ -16,17 +16,28 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
-from catalog import files
+from catalog import files, tensors
 from catalog.adapters import CONFIG_FILE, NPZ_FILE, WEIGHTS_FILE
 from catalog.errors import InvalidAdapter
 
 PEFT_WEIGHTS_FILE = "adapter_model.safetensors"
 _PEFT_PREFIX = "base_model.model."
 _PEFT_PARTS = {"lora_A.weight": "lora_a", "lora_B.weight": "lora_b"}
-_PEFT_REFUSED = ("rank_pattern", "alpha_pattern", "modules_to_save", "use_dora")
+_PEFT_REFUSED = (
+    "rank_pattern",
+    "alpha_pattern",
+    "modules_to_save",
+    "use_dora",
+    "lora_bias",
+    "layer_replication",
+    "target_parameters",
+    "trainable_token_indices",
+    "alora_invocation_tokens",
+    "use_qalora",
+)
+"""Settings of PEFT's that change an adapter's effect in a way that cannot be served here."""
 
 Tensors = dict[str, npt.NDArray[Any]]
 
@@ -55,7 +66,8 @@ def export_peft(source: Path, target: Path, *, base_model: str) -> None:
     """Write our adapter in `source` to `target` as PEFT reads it, atomically."""
     config = _config(source)
     parameters = config["lora_parameters"]
-    tensors = {_peft_name(name): np.ascontiguousarray(value.T) for name, value in _load(source / WEIGHTS_FILE).items()}
+    ours = _load(source / WEIGHTS_FILE)
+    theirs = {_peft_name(name): np.ascontiguousarray(value.T) for name, value in ours.items()}
     document = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -63,12 +75,13 @@ def export_peft(source: Path, target: Path, *, base_model: str) -> None:
         "r": parameters["rank"],
         "lora_alpha": parameters["scale"] * parameters["rank"],
         "lora_dropout": parameters.get("dropout", 0.0),
-        "target_modules": sorted({name.split(".")[-3] for name in tensors}),
+        "target_modules": sorted({name.split(".")[-3] for name in theirs}),
+        "layers_to_transform": sorted({int(_block_of(name)[0]) for name in ours}),
         "bias": "none",
         "inference_mode": True,
     }
     with files.staged_folder(target) as staging:
-        save_file(tensors, staging / PEFT_WEIGHTS_FILE, {"format": "pt"})
+        save_file(theirs, staging / PEFT_WEIGHTS_FILE, {"format": "pt"})
         (staging / CONFIG_FILE).write_text(json.dumps(document, indent=2) + "\n")
 
 
@@ -79,23 +92,27 @@ def _from_peft(source: Path, staging: Path) -> None:
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if not isinstance(rank, int) or rank < 1 or not isinstance(alpha, int | float):
         raise InvalidAdapter(f"{source.name}/{CONFIG_FILE}: r and lora_alpha must be numbers.")
-    tensors = {
-        _our_name(name): np.ascontiguousarray(value.T) for name, value in _load(source / PEFT_WEIGHTS_FILE).items()
-    }
-    _save(tensors, staging)
-    layers = [name.split(".layers.")[1].split(".") for name in tensors]
+    theirs = _load(source / PEFT_WEIGHTS_FILE)
+    ours = {_our_name(name): np.ascontiguousarray(value.T) for name, value in theirs.items()}
+    _save(ours, staging)
+    blocks = [_block_of(name) for name in ours]
     document = {
         "fine_tune_type": "lora",
-        "num_layers": 1 + max(int(parts[0]) for parts in layers),
+        "num_layers": -1,  # all, for how many the base has is not known here
         "lora_parameters": {
             "rank": rank,
             "scale": alpha / (math.sqrt(rank) if config.get("use_rslora") else rank),
             "dropout": config.get("lora_dropout", 0.0),
-            "keys": sorted({".".join(parts[1:-1]) for parts in layers}),
+            "keys": sorted({".".join(parts[1:-1]) for parts in blocks}),
         },
         "model": config.get("base_model_name_or_path"),
     }
     (staging / CONFIG_FILE).write_text(json.dumps(document, indent=2) + "\n")
+
+
+def _block_of(name: str) -> list[str]:
+    """The parts of one of our names from its block's number on."""
+    return name.split(".layers.")[1].split(".")
 
 
 def _our_name(name: str) -> str:
@@ -122,10 +139,10 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _load(path: Path) -> Tensors:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, TypeError, KeyError) as error:
-        raise InvalidAdapter(f"{path.parent.name}/{path.name} cannot be read: {error}.") from error
+    found = tensors.read(path)
+    for name, tensor in found.items():
+        tensors.check_float(name, tensor)
+    return {name: tensor.to_float32() for name, tensor in found.items()}
 
 
 def _load_npz(path: Path) -> Tensors:
@@ -136,8 +153,8 @@ def _load_npz(path: Path) -> Tensors:
         raise InvalidAdapter(f"{path.parent.name}/{path.name} cannot be read: {error}.") from error
 
 
-def _save(tensors: Tensors, staging: Path) -> None:
-    save_file(tensors, staging / WEIGHTS_FILE, {"format": "mlx"})
+def _save(ours: Tensors, staging: Path) -> None:
+    save_file(ours, staging / WEIGHTS_FILE, {"format": "mlx"})
 
 
 def _write_npz(staging: Path) -> None:

@@ -12,27 +12,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
-from safetensors import SafetensorError, deserialize
 
+from catalog import tensors
 from catalog.adapters import WEIGHTS_FILE, AdapterConfig, content_id, read_config
 from catalog.base import blas
 from catalog.errors import InvalidAdapter, InvalidRequest
 from catalog.ids import AdapterId
+from catalog.tensors import Matrix, Tensor, check_float
 
 blas.preload()
 
 import mlx.core as mx  # noqa: E402
 import mlx.nn as nn  # noqa: E402
 from mlx_lm.tuner.utils import linear_to_lora_layers  # noqa: E402
-
-Entries = list[tuple[str, dict[str, Any]]]
-Matrix = npt.NDArray[np.float32]
-
-FLOAT_KINDS = ("F32", "F16", "BF16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +46,6 @@ class Adapter:
     pairs: Mapping[str, tuple[Matrix, Matrix]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Tensor:
-    kind: str
-    shape: tuple[int, ...]
-    content: bytes
-
-    def to_float32(self) -> Matrix:
-        """The numbers, widened. bfloat16 is the upper half of a float32."""
-        if self.kind == "BF16":
-            halves = np.frombuffer(self.content, "<u2").astype(np.uint32) << 16
-            return halves.view(np.float32).reshape(self.shape)
-        kind = "<f4" if self.kind == "F32" else "<f2"
-        return np.frombuffer(self.content, kind).astype(np.float32).reshape(self.shape)
-
-
 def linear_shapes(model: nn.Module) -> dict[str, LinearShape]:
     """Every linear layer inside the model's blocks, by its full path."""
     shapes = {}
@@ -84,9 +63,9 @@ def read_adapter(folder: Path, shapes: Mapping[str, LinearShape]) -> Adapter:
     config = read_config(folder)
     if config.fine_tune_type != "lora":
         raise InvalidAdapter(f"{folder.name} is a {config.fine_tune_type!r} adapter; only 'lora' can be served.")
-    tensors = _read_tensors(folder / WEIGHTS_FILE)
-    _check_against_base(tensors, config.lora_parameters.rank, shapes)
-    numbers = {name: tensor.to_float32() for name, tensor in tensors.items()}
+    found = tensors.read(folder / WEIGHTS_FILE)
+    _check_against_base(found, config.lora_parameters.rank, shapes)
+    numbers = {name: tensor.to_float32() for name, tensor in found.items()}
     for name, values in numbers.items():
         if not np.isfinite(values).all():
             raise InvalidAdapter(f"{name} holds numbers that are not finite.", tensor=name)
@@ -96,18 +75,8 @@ def read_adapter(folder: Path, shapes: Mapping[str, LinearShape]) -> Adapter:
     return Adapter(content_id(folder), config.lora_parameters.rank, pairs)
 
 
-def _read_tensors(path: Path) -> dict[str, _Tensor]:
-    try:
-        entries = cast(Entries, deserialize(path.read_bytes()))  # type: ignore[no-untyped-call]
-    except (SafetensorError, OSError) as error:
-        raise InvalidAdapter(f"{path.parent.name}/{path.name} is not a whole safetensors file: {error}.") from error
-    if not entries:
-        raise InvalidAdapter(f"{path.parent.name}/{path.name} holds no tensors.")
-    return {name: _Tensor(part["dtype"], tuple(part["shape"]), bytes(part["data"])) for name, part in sorted(entries)}
-
-
-def _check_against_base(tensors: Mapping[str, _Tensor], rank: int, shapes: Mapping[str, LinearShape]) -> None:
-    for name, tensor in tensors.items():
+def _check_against_base(found: Mapping[str, Tensor], rank: int, shapes: Mapping[str, LinearShape]) -> None:
+    for name, tensor in found.items():
         layer, _, part = name.rpartition(".")
         if layer not in shapes or part not in ("lora_a", "lora_b"):
             raise InvalidAdapter(f"{name} fits no layer of the base.", tensor=name)
@@ -116,10 +85,9 @@ def _check_against_base(tensors: Mapping[str, _Tensor], rank: int, shapes: Mappi
             raise InvalidAdapter(
                 f"{name} has shape {tensor.shape}; the base and rank {rank} need {expected}.", tensor=name
             )
-        if tensor.kind not in FLOAT_KINDS:
-            raise InvalidAdapter(f"{name} is {tensor.kind}; one of {', '.join(FLOAT_KINDS)} is needed.", tensor=name)
+        check_float(name, tensor)
         twin = f"{layer}.{'lora_b' if part == 'lora_a' else 'lora_a'}"
-        if twin not in tensors:
+        if twin not in found:
             raise InvalidAdapter(f"{twin} is missing beside {name}.", tensor=twin)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from catalog import formats
 from catalog.adapters import content_id, read_config
 from catalog.errors import InvalidAdapter
-from tests.tiny_base import write_adapter, write_base
+from tests.tiny_base import mx, write_adapter, write_base
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def test_out_to_peft_and_back_is_the_same_adapter(ours: Path, tmp_path: Path) ->
     assert all(np.array_equal(before[name], after[name]) for name in before)
     old, new = read_config(ours), read_config(tmp_path / "back")
     assert old.lora_parameters.scale == new.lora_parameters.scale
-    assert old.num_layers == new.num_layers
+    assert new.num_layers == -1, "mlx-lm's word for every block; PEFT does not say how many there are"
     assert new.lora_parameters.keys == ["mlp.down_proj", "self_attn.q_proj"]
 
 
@@ -41,6 +42,27 @@ def test_peft_shapes_and_scale_are_those_of_peft(ours: Path, tmp_path: Path) -> 
     assert config["target_modules"] == ["down_proj", "q_proj"]
     tensors = load_file(tmp_path / "peft" / "adapter_model.safetensors")
     assert tensors["base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"].shape == (4, 64)
+
+
+def test_only_the_blocks_that_the_adapter_has_are_named_to_peft(ours: Path, tmp_path: Path) -> None:
+    shutil.copytree(ours, tmp_path / "one-block")
+    tensors = load_file(ours / "adapters.safetensors")
+    save_file(
+        {name: one for name, one in tensors.items() if ".layers.1." in name},
+        tmp_path / "one-block" / "adapters.safetensors",
+    )
+    formats.export_peft(tmp_path / "one-block", tmp_path / "peft", base_model="base")
+    assert json.loads((tmp_path / "peft" / "adapter_config.json").read_text())["layers_to_transform"] == [1]
+
+
+def test_an_adapter_kept_in_bfloat16_is_widened(ours: Path, tmp_path: Path) -> None:
+    formats.export_peft(ours, tmp_path / "peft", base_model="base")
+    path = tmp_path / "peft" / "adapter_model.safetensors"
+    halves = {name: mx.array(value).astype(mx.bfloat16) for name, value in load_file(path).items()}
+    mx.save_safetensors(str(path), halves, metadata={"format": "pt"})
+    formats.normalise(tmp_path / "peft", tmp_path / "back")
+    before, after = load_file(ours / "adapters.safetensors"), load_file(tmp_path / "back" / "adapters.safetensors")
+    assert all(np.allclose(before[name], after[name], rtol=1 / 128) for name in before)
 
 
 def test_rslora_scales_by_the_root_of_the_rank(ours: Path, tmp_path: Path) -> None:
