@@ -26,7 +26,9 @@ def arguments(top: argparse.ArgumentParser) -> None:
     words = top.add_subparsers(dest="act", required=True, metavar="ACT")
     summary = "defects, counts, and which tokens would be learned; starts nothing"
     check = words.add_parser("check", help=summary, description=summary)
-    check.add_argument("file", metavar="FILE", type=Path, help="JSONL: OpenAI chat, ShareGPT, prompt/completion, evals")
+    check.add_argument(
+        "file", metavar="FILE", type=Path, help="JSONL: OpenAI chat, ShareGPT, prompt/completion, evals, preferences"
+    )
     check.add_argument("--base", metavar="MODEL", help="base whose tokens are counted (default: the one in use)")
     check.add_argument("--max-length", metavar="N", type=_count, help="tokens of the longest row (default: as a run)")
     check.add_argument("--overlong", choices=("drop", "cut_oldest"), default="drop", help="what becomes of longer ones")
@@ -60,9 +62,7 @@ def check(words: argparse.Namespace, loaded: Loaded, say: Say, *, colour: bool) 
     for line in in_words(found):
         say(line)
     for row in found.shown:
-        say(
-            f"\n{found.file}:{row.line}: {row.supervised_tokens} of {row.tokens} tokens learned, {OPEN}so marked{CLOSE}"
-        )
+        say(f"\n{heading(found.file, row)}")
         say(view(row, colour=colour))
     return os.EX_OK if found.is_sound else os.EX_DATAERR
 
@@ -92,6 +92,12 @@ def in_words(found: Check) -> Iterator[str]:
         f"{found.duplicates:,} conversations equal an earlier one, {found.nothing_to_learn:,} have nothing to learn; "
         f"{found.held_out_equal_to_train:,} held-out rows are also learned from."
     )
+
+
+def heading(file: str, row: ShownRow) -> str:
+    """Where the row stands and how much of it is learned, or weighed against the other answer of its pair."""
+    act = f"tokens of the {row.answer} answer weighed" if row.answer else "tokens learned"
+    return f"{file}:{row.line}: {row.supervised_tokens} of {row.tokens} {act}, {OPEN}so marked{CLOSE}"
 
 
 def view(row: ShownRow, *, colour: bool) -> str:

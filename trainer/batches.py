@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from catalog.base import blas
-from trainer.rows import Row
+from trainer.rows import TrainingRow
 
 blas.preload()
 
@@ -26,34 +26,42 @@ POSITIONS_MULTIPLE = 16
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows padded on the right. P supervised positions, padded with weight 0; `row_of[p]` is the row of position p."""
+    """Rows padded on the right, P supervised positions padded with weight 0; `answer_of[p]` is whose position p is.
+
+    A conversation's row is one answer, however many turns are learned in it; a pair is two, the chosen one first.
+    """
 
     inputs_BL: mx.array
     positions_P: mx.array
     """Index into the flattened [B * L] of the token *before* each supervised one."""
     targets_P: mx.array
     weights_P: mx.array
-    row_of_P: np.ndarray
+    answer_of_P: np.ndarray
+    answers: int
+    references_N: mx.array
+    """For each row what `Pair.reference` says; 0 for a conversation's."""
     rows: int
     tokens: int
     """Real tokens, without padding."""
     supervised_tokens: int
 
 
-def make_batch(rows: Sequence[Row]) -> Batch:
-    """Pad rows to the longest of them and point at what is supervised."""
-    length = max(len(row.tokens) for row in rows) - 1
-    inputs = np.zeros((len(rows), length), np.int32)
+def make_batch(rows: Sequence[TrainingRow]) -> Batch:
+    """Pad sequences to the longest of them and point at what is supervised."""
+    answers = [answer for row in rows for answer in row.answers]
+    sequences = [(number, sequence) for number, answer in enumerate(answers) for sequence in answer]
+    length = max(row.length for row in rows) - 1
+    inputs = np.zeros((len(sequences), length), np.int32)
     positions: list[int] = []
     targets: list[int] = []
-    row_of: list[int] = []
-    for index, row in enumerate(rows):
-        inputs[index, : len(row.tokens) - 1] = row.tokens[:-1]
-        for place in range(1, len(row.tokens)):
-            if row.supervised[place]:
+    answer_of: list[int] = []
+    for index, (number, sequence) in enumerate(sequences):
+        inputs[index, : sequence.length - 1] = sequence.tokens[:-1]
+        for place in range(1, sequence.length):
+            if sequence.supervised[place]:
                 positions.append(index * length + place - 1)
-                targets.append(row.tokens[place])
-                row_of.append(index)
+                targets.append(sequence.tokens[place])
+                answer_of.append(number)
     count = len(positions)
     padding = -count % POSITIONS_MULTIPLE
     return Batch(
@@ -61,16 +69,18 @@ def make_batch(rows: Sequence[Row]) -> Batch:
         positions_P=mx.array(positions + [0] * padding),
         targets_P=mx.array(targets + [0] * padding),
         weights_P=mx.array([1.0] * count + [0.0] * padding),
-        row_of_P=np.array(row_of),
+        answer_of_P=np.array(answer_of),
+        answers=len(answers),
+        references_N=mx.array([row.reference for row in rows]),
         rows=len(rows),
-        tokens=sum(len(row.tokens) for row in rows),
+        tokens=sum(row.token_count for row in rows),
         supervised_tokens=count,
     )
 
 
-def in_order_of_length(rows: Sequence[Row], batch_size: int) -> list[list[int]]:
+def in_order_of_length(rows: Sequence[TrainingRow], batch_size: int) -> list[list[int]]:
     """Indices of all rows once, in batches of like length; for measuring."""
-    ranked = sorted(range(len(rows)), key=lambda index: (len(rows[index].tokens), index))
+    ranked = sorted(range(len(rows)), key=lambda index: (rows[index].length, index))
     return [ranked[start : start + batch_size] for start in range(0, len(ranked), batch_size)]
 
 

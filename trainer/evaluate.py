@@ -15,7 +15,7 @@ from catalog.base import blas
 from catalog.base.lora import Adapter
 from trainer.batches import Batch, in_order_of_length, make_batch
 from trainer.objective import Objective
-from trainer.rows import Row
+from trainer.rows import TrainingRow
 
 blas.preload()
 
@@ -51,7 +51,7 @@ class Exam:
     examples: int
 
 
-def exam(rows: Sequence[Row]) -> Exam:
+def exam(rows: Sequence[TrainingRow]) -> Exam:
     """Make the batches once for all measurements."""
     places = in_order_of_length(rows, ROWS_AT_ONCE)
     batches = tuple(make_batch([rows[index] for index in batch]) for batch in places)

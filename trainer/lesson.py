@@ -134,7 +134,7 @@ def prepare(plan: Plan, home: Path) -> Lesson:
     )
 
 
-def _probe_rows(material: Material, seed: int) -> list[rows.Row]:
+def _probe_rows(material: Material, seed: int) -> list[rows.TrainingRow]:
     held_out = material.held_out.rows
     chosen = np.random.default_rng(seed).permutation(len(held_out))[:PROBE_ROWS]
     return [held_out[index] for index in sorted(chosen)]

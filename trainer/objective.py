@@ -67,8 +67,8 @@ class Imitation:
 
     def grade(self, batch: Batch) -> Grades:
         losses = np.array(self.scorer.token_losses(batch), np.float64)[: batch.supervised_tokens]
-        return Grades(_by_row(batch, losses), _by_row(batch, np.ones_like(losses)))
+        return Grades(_by_answer(batch, losses), _by_answer(batch, np.ones_like(losses)))
 
 
-def _by_row(batch: Batch, values_P: Vector) -> Vector:
-    return np.bincount(batch.row_of_P, values_P, batch.rows).astype(np.float64)
+def _by_answer(batch: Batch, values_P: Vector) -> Vector:
+    return np.bincount(batch.answer_of_P, values_P, batch.answers).astype(np.float64)

@@ -14,26 +14,26 @@ from dataclasses import dataclass
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from catalog import datasets
-from catalog.base.rows import Row, Rows, rows_of
-from catalog.datasets import Conversation, Dataset, Split
+from catalog.base.rows import Pair, Row, Rows, TrainingRow, rows_of
+from catalog.datasets import Dataset, Example, Split
 from catalog.errors import InvalidDataset, InvalidRequest
 from catalog.plan import Overlong
 
-__all__ = ["Material", "Row", "Side", "prepare"]
+__all__ = ["Material", "Pair", "Row", "Side", "TrainingRow", "prepare"]
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One side of the split: its rows, how many were too long or cut, and the digest of each of its conversations."""
+    """One side of the split: its rows, how many were too long or cut, and the digest of each of its lines."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[TrainingRow, ...]
     dropped: int
     digests: tuple[str, ...]
     cut: int = 0
 
     @property
     def tokens(self) -> int:
-        return sum(len(row.tokens) for row in self.rows)
+        return sum(row.token_count for row in self.rows)
 
     @property
     def supervised_tokens(self) -> int:
@@ -61,8 +61,8 @@ class Material:
     @property
     def leaked(self) -> int:
         """Held-out rows that are also learned from, as when a conversation begins like another one."""
-        learned = {row.tokens for row in self.train.rows}
-        return sum(row.tokens in learned for row in self.held_out.rows)
+        learned = {row.content for row in self.train.rows}
+        return sum(row.content in learned for row in self.held_out.rows)
 
 
 def prepare(
@@ -82,12 +82,12 @@ def prepare(
     held_out_file = (validation or dataset).path.name
     defects: list[str] = []
 
-    def side(conversations: Iterable[Conversation], file: str) -> Side:
-        rows: list[Row] = []
+    def side(examples: Iterable[Example], file: str) -> Side:
+        rows: list[TrainingRow] = []
         dropped, cut, digests = 0, 0, []
-        for conversation in conversations:
-            digests.append(hashlib.sha256(conversation.canonical()).hexdigest())
-            made = _rows_of(tokenizer, conversation, max_length, overlong, file, defects)
+        for example in examples:
+            digests.append(hashlib.sha256(example.canonical()).hexdigest())
+            made = _rows_of(tokenizer, example, max_length, overlong, file, defects)
             rows += made.rows
             dropped += made.dropped
             cut += made.cut
@@ -110,19 +110,19 @@ def prepare(
 
 def _rows_of(
     tokenizer: TokenizerWrapper,
-    conversation: Conversation,
+    example: Example,
     max_length: int,
     overlong: Overlong,
     file: str,
     defects: list[str],
 ) -> Rows:
-    where = f"{file}:{conversation.line}"
+    where = f"{file}:{example.line}"
     try:
-        made = rows_of(tokenizer, conversation, max_length=max_length, overlong=overlong)
+        made = rows_of(tokenizer, example, max_length=max_length, overlong=overlong)
     except InvalidRequest as error:
         defects.append(f"{where}: {error}")
         return Rows(())
-    if not (made.rows or made.dropped) or any(row.supervised_tokens == 0 for row in made.rows):
+    if made.has_nothing_to_learn:
         defects.append(f"{where}: has no token to learn")
         return Rows(())
     return made

@@ -10,15 +10,16 @@ import hashlib
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from catalog.base import locate, tokenizer
-from catalog.base.rows import Row, Rows, rows_of
+from catalog.base.rows import Row, Rows, TrainingRow, rows_of
 from catalog.datasets import sides
-from catalog.datasets.conversation import Conversation
+from catalog.datasets.conversation import Example
 from catalog.datasets.reading import Reader
 from catalog.errors import InvalidRequest
 from catalog.plan import Overlong, recommended_max_length
@@ -42,7 +43,7 @@ class Terms:
 
 @dataclass(slots=True)
 class SideCount:
-    """One side of the split. `rows` are of tokens: a conversation makes one or several."""
+    """One side of the split. `rows` are of tokens: a conversation makes one or several, a pair is one."""
 
     conversations: int = 0
     rows: int = 0
@@ -63,12 +64,13 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class ShownRow:
-    """One row of tokens as the model sees it."""
+    """One sequence of tokens as the model sees it; `answer` says which one of a pair it is."""
 
     line: int
     tokens: int
     supervised_tokens: int
     spans: tuple[Span, ...]
+    answer: Literal["chosen", "rejected"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,21 +129,24 @@ class _Census:
     deadline: float
     seen: list[_Seen] = field(default_factory=list)
     shown: list[ShownRow] = field(default_factory=list)
+    rows_shown: int = 0
     tokenised: int = 0
     nothing_to_learn: int = 0
 
-    def take(self, conversation: Conversation) -> None:
-        place = sides.rank(conversation, self.terms.seed)
+    def take(self, example: Example) -> None:
+        place = sides.rank(example, self.terms.seed)
         if self.clock() > self.deadline:
             self.seen.append(_Seen(place))
             return
         self.tokenised += 1
-        made = self._rows_of(conversation)
-        self.shown += [shown(self.tokenizer, row) for row in made.rows[: self.terms.show - len(self.shown)]]
+        made = self._rows_of(example)
+        for row in made.rows[: max(0, self.terms.show - self.rows_shown)]:
+            self.shown += shown(self.tokenizer, row)
+            self.rows_shown += 1
         self.seen.append(
             _Seen(
                 place,
-                sum(len(row.tokens) for row in made.rows),
+                sum(row.token_count for row in made.rows),
                 sum(row.supervised_tokens for row in made.rows),
                 made.dropped,
                 made.cut,
@@ -149,15 +154,15 @@ class _Census:
             )
         )
 
-    def _rows_of(self, conversation: Conversation) -> Rows:
+    def _rows_of(self, example: Example) -> Rows:
         try:
-            made = rows_of(self.tokenizer, conversation, max_length=self.max_length, overlong=self.terms.overlong)
+            made = rows_of(self.tokenizer, example, max_length=self.max_length, overlong=self.terms.overlong)
         except InvalidRequest as error:
-            self.reader.defects.add(conversation.line, "", str(error))
+            self.reader.defects.add(example.line, "", str(error))
             return Rows(())
-        if not (made.rows or made.dropped) or any(row.supervised_tokens == 0 for row in made.rows):
+        if made.has_nothing_to_learn:
             self.nothing_to_learn += 1
-            self.reader.defects.add(conversation.line, "", "has no token to learn")
+            self.reader.defects.add(example.line, "", "has no token to learn")
             return Rows(())
         return made
 
@@ -174,14 +179,14 @@ def check_rows(rows: Iterable[object], terms: Terms, clock: Callable[[], float] 
     return _check(INLINE, reader, reader.values(rows), terms, clock)
 
 
-def _check(file: str, reader: Reader, rows: Iterator[Conversation], terms: Terms, clock: Callable[[], float]) -> Check:
+def _check(file: str, reader: Reader, rows: Iterator[Example], terms: Terms, clock: Callable[[], float]) -> Check:
     choice = locate.choose(terms.base)
     size = locate.size_of(choice.folder)
     max_length = min(terms.max_length or recommended_max_length(size.parameters, size.context), size.context)
     made = tokenizer.load(choice.base, choice.folder)
     census = _Census(made, terms, max_length, reader, clock, clock() + terms.budget_s)
-    for conversation in rows:
-        census.take(conversation)
+    for example in rows:
+        census.take(example)
     if not census.seen and not reader.defects.total:
         reader.defects.add(1, "", "has no rows")
     held_out_ranks = sides.held_out_ranks(one.rank for one in census.seen)
@@ -220,12 +225,19 @@ def _count(side: list[_Seen]) -> SideCount:
     )
 
 
-def shown(tokenizer: TokenizerWrapper, row: Row) -> ShownRow:
-    """The row's text, cut where learning begins and ends."""
+def shown(tokenizer: TokenizerWrapper, row: TrainingRow) -> list[ShownRow]:
+    """The row's text, or the texts of a pair, cut where learning begins and ends."""
+    if isinstance(row, Row):
+        return [_shown(tokenizer, row)]
+    chosen = [replace(_shown(tokenizer, part), answer="chosen") for part in row.chosen]
+    return chosen + [replace(_shown(tokenizer, part), answer="rejected") for part in row.rejected]
+
+
+def _shown(tokenizer: TokenizerWrapper, row: Row) -> ShownRow:
     pairs = itertools.groupby(zip(row.tokens, row.supervised, strict=True), key=lambda pair: pair[1])
     spans = tuple(Span(tokenizer.decode([token for token, _ in group]), learned) for learned, group in pairs)
     return ShownRow(row.line, len(row.tokens), row.supervised_tokens, spans)
 
 
-def _fingerprint(row: Row) -> bytes:
-    return hashlib.sha256(",".join(map(str, row.tokens)).encode()).digest()[:16]
+def _fingerprint(row: TrainingRow) -> bytes:
+    return hashlib.sha256(repr(row.content).encode()).digest()[:16]

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from catalog import strict_json
-from catalog.datasets import turns
-from catalog.datasets.conversation import Message, Tool
+from catalog.datasets import preferences, turns
+from catalog.datasets.conversation import Conversation, Example, Message, Tool
 from catalog.datasets.defects import Report, quoted
 from catalog.datasets.turns import Turn
 
 Row = dict[str, Any]
-Parts = tuple[tuple[Message, ...], tuple[Tool, ...]]
 
 LABELS = ("id", "source", "metadata")
+PREFERENCE_LABELS = ("prompt_id", "score_chosen", "score_rejected", "margin")
+"""What collections of pairs say besides, and what is not learned from."""
 SPEAKERS = {
     "system": "system",
     "human": "user",
@@ -40,7 +41,10 @@ class Form:
     name: str
     marks: tuple[str, ...]
     keys: tuple[str, ...] | None
-    read: Callable[[Row, Report], Parts]
+    read: Callable[[Row, int, Report], Example]
+    """A row and its line."""
+    is_preference: bool = False
+    """Whether its rows are pairs, of which one answer is preferred."""
 
 
 def form_of(row: Row) -> Form | None:
@@ -48,22 +52,22 @@ def form_of(row: Row) -> Form | None:
     return next((form for form in FORMS if any(mark in row for mark in form.marks)), None)
 
 
-def parts_of(form: Form, row: Row, report: Report) -> Parts:
-    """Messages and tools of a row; worth nothing when anything was reported."""
+def example_of(form: Form, row: Row, line: int, report: Report) -> Example:
+    """What the row at `line` holds; worth nothing when anything was reported."""
     if form.keys is not None:
         turns.refuse_strangers(row, (*form.keys, *LABELS), "", form.name, report)
-    return form.read(row, report)
+    return form.read(row, line, report)
 
 
-def _chat(row: Row, report: Report) -> Parts:
+def _chat(row: Row, line: int, report: Report) -> Conversation:
     tools = turns.read_tools(row.get("tools"), report)
     if not isinstance(row.get("parallel_tool_calls", True), bool):
         report("parallel_tool_calls", "must be true or false")
-    return turns.read_messages(row.get("messages"), tools, report), tools
+    return Conversation(turns.read_messages(row.get("messages"), tools, report), tools, line)
 
 
-def _pair(question: str, answer: str) -> Callable[[Row, Report], Parts]:
-    def read(row: Row, report: Report) -> Parts:
+def _asked(question: str, answer: str) -> Callable[[Row, int, Report], Conversation]:
+    def read(row: Row, line: int, report: Report) -> Conversation:
         for name in (question, answer):
             if row.get(name) is None:
                 report(name, "is missing")
@@ -72,17 +76,17 @@ def _pair(question: str, answer: str) -> Callable[[Row, Report], Parts]:
             else:
                 turns.check_not_empty(row[name], name, report)
         asked, answered = row.get(question), row.get(answer)
-        return ({"role": "user", "content": asked}, {"role": "assistant", "content": answered}), ()
+        return Conversation(({"role": "user", "content": asked}, {"role": "assistant", "content": answered}), (), line)
 
     return read
 
 
-def _share_gpt(row: Row, report: Report) -> Parts:
+def _share_gpt(row: Row, line: int, report: Report) -> Conversation:
     tools = turns.read_tools(_tools_of(row, report), report)
     spoken = row.get("conversations")
     if not isinstance(spoken, list) or not spoken:
         report("conversations", "must be a non-empty list")
-        return (), ()
+        return Conversation((), tools, line)
     if not isinstance(row.get("system") or "", str):
         report("system", "must be a string")
     opening = [Turn({"role": "system", "content": row["system"]}, "system", "system")] if row.get("system") else []
@@ -90,7 +94,7 @@ def _share_gpt(row: Row, report: Report) -> Parts:
     known = opening + [turn for turn in read if turn is not None]
     if all(turn is not None for turn in read):
         turns.check_order(known, "conversations", report)
-    return tuple(turn.message for turn in known), tools
+    return Conversation(tuple(turn.message for turn in known), tools, line)
 
 
 def _tools_of(row: Row, report: Report) -> object:
@@ -157,16 +161,24 @@ def _called(value: str, tools: tuple[Tool, ...], report: Report) -> list[Message
     return [{"type": "function", "function": call} for call in listed]
 
 
-def _preferences(row: Row, report: Report) -> Parts:
-    report("", "is a preference pair, from which a run cannot learn yet; give conversations")
-    return (), ()
-
-
-PREFERENCES = Form("preference pairs", ("chosen", "rejected", "preferred_output"), None, _preferences)
+PREFERENCES = Form(
+    "preference pairs",
+    ("chosen", "rejected"),
+    ("prompt", "messages", "chosen", "rejected", "tools", *PREFERENCE_LABELS),
+    preferences.read_pair,
+    is_preference=True,
+)
+OPENAI_PREFERENCES = Form(
+    "OpenAI preference pairs",
+    ("preferred_output", "non_preferred_output"),
+    ("input", "preferred_output", "non_preferred_output"),
+    preferences.read_openai_pair,
+    is_preference=True,
+)
 CHAT = Form("OpenAI chat", ("messages",), ("messages", "tools", "parallel_tool_calls"), _chat)
 SHARE_GPT = Form("ShareGPT", ("conversations",), ("conversations", "system", "tools"), _share_gpt)
-EVAL_ITEMS = Form("eval items", ("question", "expected_answer"), None, _pair("question", "expected_answer"))
+EVAL_ITEMS = Form("eval items", ("question", "expected_answer"), None, _asked("question", "expected_answer"))
 COMPLETIONS = Form(
-    "prompt/completion", ("prompt", "completion"), ("prompt", "completion"), _pair("prompt", "completion")
+    "prompt/completion", ("prompt", "completion"), ("prompt", "completion"), _asked("prompt", "completion")
 )
-FORMS = (PREFERENCES, CHAT, SHARE_GPT, EVAL_ITEMS, COMPLETIONS)
+FORMS = (PREFERENCES, OPENAI_PREFERENCES, CHAT, SHARE_GPT, EVAL_ITEMS, COMPLETIONS)

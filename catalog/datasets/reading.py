@@ -10,7 +10,7 @@ from typing import Any
 
 from catalog import strict_json
 from catalog.datasets import forms, lines
-from catalog.datasets.conversation import Conversation
+from catalog.datasets.conversation import Example
 from catalog.datasets.defects import Defects
 from catalog.datasets.forms import Form
 from catalog.errors import InvalidDataset
@@ -23,7 +23,7 @@ class Dataset:
     """All rows of a file, with the digest of its bytes and of its canonical rows."""
 
     path: Path
-    rows: tuple[Conversation, ...]
+    rows: tuple[Example, ...]
     bytes_sha256: str
     rows_sha256: str
 
@@ -37,9 +37,9 @@ class Reader:
     form_line: int = 0
     rows: int = 0
     is_over: bool = False
-    """Whether the rest is not worth reading: it is not JSONL, or not for learning."""
+    """Whether the rest is not worth reading: it is not JSONL."""
 
-    def file(self, path: Path, digest: Any = None) -> Iterator[Conversation]:
+    def file(self, path: Path, digest: Any = None) -> Iterator[Example]:
         """Good rows of a file, one at a time; `digest` gets its bytes. Raises InvalidDataset if it cannot be read."""
         with lines.open_file(path) as opened:
             for number, line in lines.numbered(opened, digest.update if digest is not None else len):
@@ -49,7 +49,7 @@ class Reader:
                 if self.is_over:
                     return
 
-    def values(self, rows: Iterable[object]) -> Iterator[Conversation]:
+    def values(self, rows: Iterable[object]) -> Iterator[Example]:
         """Good rows of values that were parsed elsewhere, numbered from 1."""
         for number, value in enumerate(rows, start=1):
             row = self._value(value, number)
@@ -58,7 +58,7 @@ class Reader:
             if self.is_over:
                 return
 
-    def _line(self, line: bytes | None, number: int) -> Conversation | None:
+    def _line(self, line: bytes | None, number: int) -> Example | None:
         if line is None:
             self.defects.add(number, "", f"is longer than {lines.MAX_LINE_BYTES >> 20} MiB")
             return None
@@ -80,15 +80,15 @@ class Reader:
         path = "" if self.defects.is_full else fault.path[1:].removeprefix(".")
         self.defects.add(number, path, fault.what)
 
-    def _value(self, value: object, number: int) -> Conversation | None:
+    def _value(self, value: object, number: int) -> Example | None:
         before = self.defects.total
-        row = self._conversation(value, number)
+        row = self._example(value, number)
         if self.defects.total > before:
             return None
         self.rows += 1
         return row
 
-    def _conversation(self, value: object, number: int) -> Conversation | None:
+    def _example(self, value: object, number: int) -> Example | None:
         def report(path: str, what: str) -> None:
             self.defects.add(number, path, what)
 
@@ -99,18 +99,17 @@ class Reader:
             report(path, "holds a NUL character")
         form = forms.form_of(value)
         if form is None:
-            known = ", ".join(form.marks[0] for form in forms.FORMS[1:])
+            known = ", ".join(form.marks[0] for form in forms.FORMS)
             report("", f"has none of the keys that tell a form: {known}")
             return None
         if self.form not in (None, form):
             report("", f"is {form.name}, but the file is {self.form.name} since line {self.form_line}")
             return None
         before = self.defects.total
-        messages, tools = forms.parts_of(form, value, report)
+        example = forms.example_of(form, value, number, report)
         if self.defects.total == before and self.form is None:
             self.form, self.form_line = form, number
-        self.is_over = form is forms.PREFERENCES
-        return Conversation(messages, tools, number)
+        return example
 
 
 def read(path: Path) -> Dataset:
@@ -122,20 +121,24 @@ def read(path: Path) -> Dataset:
     return Dataset(path, rows, digest.hexdigest(), rows_digest)
 
 
-def verify(path: Path, *, name: str = "") -> None:
-    """Raises InvalidDataset as `read` does; holds one row at a time. `name` is what people call the file."""
+def verify(path: Path, *, name: str = "") -> Form:
+    """The form of a dataset that is sound; raises InvalidDataset as `read` does. Holds one row at a time.
+
+    `name` is what people call the file.
+    """
     reader = Reader()
     for _ in reader.file(path):
         pass
-    _refuse_defects(reader, name or path.name)
+    return _sound(reader, name or path.name)
 
 
-def _refuse_defects(reader: Reader, name: str) -> None:
-    defects = reader.defects
-    if not reader.rows and not defects.total:
+def _sound(reader: Reader, name: str) -> Form:
+    """The form of what was read; raises InvalidDataset when it had defects or nothing."""
+    if reader.defects.total:
+        raise InvalidDataset(reader.defects.summary(name), defects=reader.defects.lines(name))
+    if reader.form is None:
         raise InvalidDataset(f"{name}: has no rows", defects=(f"{name}: has no rows",))
-    if defects.total:
-        raise InvalidDataset(defects.summary(name), defects=defects.lines(name))
+    return reader.form
 
 
 def _nul_places(value: object, path: str) -> Iterator[str]:

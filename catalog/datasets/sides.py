@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from catalog.datasets.conversation import Conversation
+from catalog.datasets.conversation import Example
 
 HELD_OUT_SHARE = 0.1
 
@@ -19,11 +19,11 @@ HELD_OUT_SHARE = 0.1
 class Split:
     """Rows to learn from and rows only to be measured on."""
 
-    train: tuple[Conversation, ...]
-    held_out: tuple[Conversation, ...]
+    train: tuple[Example, ...]
+    held_out: tuple[Example, ...]
 
 
-def split(rows: Iterable[Conversation], seed: int) -> Split:
+def split(rows: Iterable[Example], seed: int) -> Split:
     """Hold out about a tenth, at least one row when there are two that differ."""
     ranked = [(rank(row, seed), row) for row in rows]
     cut = held_out_ranks(place for place, _ in ranked)
@@ -33,7 +33,7 @@ def split(rows: Iterable[Conversation], seed: int) -> Split:
     )
 
 
-def rank(row: Conversation, seed: int) -> float:
+def rank(row: Example, seed: int) -> float:
     """Uniform in [0, 1), a function of content and seed."""
     digest = hashlib.sha256(seed.to_bytes(8, "big") + row.canonical()).digest()
     return int.from_bytes(digest[:7], "big") / (1 << 56)

@@ -41,13 +41,22 @@ def read_messages(value: object, tools: Sequence[Tool], report: Report) -> tuple
     if not isinstance(value, list) or not value:
         report("messages", "must be a non-empty list")
         return ()
-    read = [_message(message, f"messages[{index}]", tools, report) for index, message in enumerate(value)]
-    messages = [message for message in read if message is not None]
-    if len(messages) == len(read):
-        places = (f"messages[{index}]" for index in range(len(read)))
-        turns = [Turn(message, place, f"{place}.role") for message, place in zip(messages, places, strict=True)]
-        check_order(turns, "messages", report)
-    return tuple(messages)
+    turns = read_turns(value, "messages", tools, report)
+    if turns is None:
+        return ()
+    check_order(turns, "messages", report)
+    return tuple(turn.message for turn in turns)
+
+
+def read_turns(value: Sequence[object], where: str, tools: Sequence[Tool], report: Report) -> list[Turn] | None:
+    """The messages of the list at `where`, their order not looked at; None when anything was reported."""
+    read = [_message(message, f"{where}[{index}]", tools, report) for index, message in enumerate(value)]
+    turns = [
+        Turn(message, f"{where}[{index}]", f"{where}[{index}].role")
+        for index, message in enumerate(read)
+        if message is not None
+    ]
+    return turns if len(turns) == len(read) else None
 
 
 def _message(value: object, where: str, tools: Sequence[Tool], report: Report) -> Message | None:

@@ -258,12 +258,6 @@ def test_a_byte_order_mark_is_named_and_the_line_is_read_on(tmp_path: Path) -> N
     assert_one(listed[1], 1, "messages[0].role", "robot")
 
 
-def test_preference_pairs_are_recognised_and_refused_in_one_line(tmp_path: Path) -> None:
-    pair = {"prompt": "a", "chosen": "b", "rejected": "c"}
-    (defect,) = found(write(tmp_path, pair, pair, pair))
-    assert_one(defect, 1, "", "is a preference pair, from which a run cannot learn yet")
-
-
 def test_a_json_array_is_refused_in_one_line(tmp_path: Path) -> None:
     (defect,) = found(write(tmp_path, json.dumps([GOOD] * 5, indent=1)))
     assert_one(defect, 1, "", "begins a JSON array; a dataset is JSONL")

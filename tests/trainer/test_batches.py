@@ -74,7 +74,7 @@ def test_a_batch_points_at_the_token_before_each_supervised_one() -> None:
     assert batch.positions_P.tolist()[:3] == [2, 3, 5]
     assert batch.targets_P.tolist()[:3] == [103, 104, 102]
     assert batch.weights_P.tolist() == [1.0] * 3 + [0.0] * (POSITIONS_MULTIPLE - 3)
-    assert batch.row_of_P.tolist() == [0, 0, 1]
+    assert batch.answer_of_P.tolist() == [0, 0, 1]
     assert (batch.rows, batch.tokens, batch.supervised_tokens) == (2, 8, 3)
 
 
