@@ -11,7 +11,8 @@ from typing import Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from catalog.settings import LrSchedule, Optimizer, TrainingSettings
+from catalog.errors import InvalidRequest
+from catalog.settings import LrSchedule, Objective, Optimizer, TrainingSettings
 
 T = TypeVar("T")
 
@@ -31,11 +32,17 @@ class RunRequest(BaseModel):
     scope: str = "default"
     """Whose settings and dataset; also accepted as corpus_id or repo_id."""
     dataset_path: str | None = None
-    """JSONL of conversations."""
+    """JSONL of conversations, or of preference pairs for dpo and orpo."""
     validation_path: str | None = None
-    """JSONL of conversations that are only measured on; without it a tenth of the dataset is held out."""
+    """JSONL of rows that are only measured on; without it a tenth of the dataset is held out."""
     base: str | None = None
     """Base model id; default is the scope's."""
+    objective: Objective | None = None
+    """What is learned: sft says what the data say; dpo and orpo prefer the chosen one of two answers."""
+    dpo_beta: float | None = Field(None, gt=0, le=100)
+    """How dearly dpo pays for leaving the base."""
+    orpo_lambda: float | None = Field(None, gt=0, le=100)
+    """How much orpo weighs preference against imitation."""
     seed: int | None = Field(None, ge=0, lt=1 << 31)
     """Decides order, dropout and initial A matrices."""
     epochs: int | None = Field(None, ge=1, le=1000)
@@ -117,6 +124,14 @@ class Plan(BaseModel):
     eval_interval_steps: int = 0
     early_stopping_patience: int = 0
     max_skipped_steps: int = 5
+    objective: Objective = "sft"
+    dpo_beta: float = 0.1
+    orpo_lambda: float = 0.1
+
+    @property
+    def loss_kind(self) -> tuple[str, float | None]:
+        """What must be equal for two runs' losses to be of one kind."""
+        return self.objective, {"sft": None, "dpo": self.dpo_beta, "orpo": self.orpo_lambda}[self.objective]
 
 
 class Profile(BaseModel):
@@ -171,8 +186,15 @@ def recommended_max_length(base_parameters: int, context: int) -> int:
 def resolve(
     request: RunRequest, training: TrainingSettings, profile: Profile, validation_path: str | None = None
 ) -> Plan:
-    """The plan of a run: the request's own values, else the settings', else the profile's."""
+    """The plan of a run: the request's own values, else the settings', else the profile's.
+
+    Raises InvalidRequest when the request says what would count for nothing.
+    """
     t = training
+    objective = _first(request.objective, t.ragweld_agent_objective)
+    for name, only in (("dpo_beta", "dpo"), ("orpo_lambda", "orpo")):
+        if getattr(request, name) is not None and objective != only:
+            raise InvalidRequest(f"{name} counts only with the objective {only}, not with {objective}.", param=name)
     return Plan(
         base=profile.base,
         dataset_path=profile.dataset_path,
@@ -203,7 +225,21 @@ def resolve(
         eval_interval_steps=_first(request.eval_interval_steps, t.ragweld_agent_eval_interval_steps),
         early_stopping_patience=_first(request.early_stopping_patience, t.ragweld_agent_early_stopping_patience),
         max_skipped_steps=_first(request.max_skipped_steps, t.ragweld_agent_max_skipped_steps),
+        objective=objective,
+        dpo_beta=_first(request.dpo_beta, t.ragweld_agent_dpo_beta),
+        orpo_lambda=_first(request.orpo_lambda, t.ragweld_agent_orpo_lambda),
     )
+
+
+def check_fits(objective: Objective, form: str, *, is_preference: bool) -> None:
+    """Raises InvalidRequest when a dataset of this form is not what the objective learns from."""
+    if is_preference == (objective == "sft"):
+        needed, instead = ("conversations", "dpo or orpo") if objective == "sft" else ("preference pairs", "sft")
+        raise InvalidRequest(
+            f"The objective {objective} learns from {needed}; the dataset holds {form}.",
+            hint=f"Set objective to {instead}, or give other rows.",
+            param="objective",
+        )
 
 
 def _first(value: T | None, otherwise: T) -> T:

@@ -31,6 +31,7 @@ Names = Annotated[list[str], BeforeValidator(_split_commas)]
 
 Optimizer = Literal["adamw", "adafactor"]
 LrSchedule = Literal["cosine", "linear", "constant"]
+Objective = Literal["sft", "dpo", "orpo"]
 
 
 class Section(BaseModel):
@@ -143,6 +144,12 @@ class TrainingSettings(Section):
     """Measurements in a row without a new best after which a run is complete; 0 takes every step."""
     ragweld_agent_max_skipped_steps: int = Field(5, ge=0, le=1000)
     """Steps whose loss or gradient is not finite, or leaps, that a run may skip before it ends as diverged."""
+    ragweld_agent_objective: Objective = "sft"
+    """What is learned: sft says what the data say; dpo and orpo prefer the chosen one of two answers."""
+    ragweld_agent_dpo_beta: float = Field(0.1, gt=0, le=100)
+    """How dearly dpo pays for leaving the base; lower ones leave it further."""
+    ragweld_agent_orpo_lambda: float = Field(0.1, gt=0, le=100)
+    """How much orpo weighs preference against imitation of the chosen answer."""
     ragweld_agent_promote_if_improves: int = Field(1, ge=0, le=1)
     """1 promotes a finished run by itself if it beats the active adapter and the base on held-out rows."""
     ragweld_agent_promote_epsilon: float = Field(0.0, ge=0, le=10)

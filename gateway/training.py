@@ -20,7 +20,7 @@ from catalog.adapters import MANIFEST_FILE, AdapterStore, AliasMove
 from catalog.base import locate
 from catalog.errors import Conflict
 from catalog.ids import AdapterId, BaseId
-from catalog.plan import Profile, RunRequest, resolve
+from catalog.plan import Profile, RunRequest, check_fits, resolve
 from catalog.runs import NO_LABELS, Decided, Labels, Promotion, Run, RunStore, Summary, stamp
 from catalog.settings import Settings
 
@@ -65,15 +65,19 @@ def recommend(path: Path, base: str | None, settings: Settings) -> Profile:
 
 
 def start(request: RunRequest, settings: Settings, home: Path, runs: RunStore, labels: Labels = NO_LABELS) -> Run:
-    """Queue a run, after its datasets were read whole; raises InvalidDataset with every defect."""
+    """Queue a run, after its datasets were read whole.
+
+    Raises InvalidDataset with every defect, InvalidRequest when the objective learns from rows of another kind.
+    """
     path = dataset_path(request.dataset_path, settings, home)
-    datasets.verify(path)
     measured_on = dataset_path(request.validation_path, settings, home) if request.validation_path else None
-    if measured_on is not None:
-        datasets.verify(measured_on)
+    forms = [datasets.verify(file) for file in (path, measured_on) if file is not None]
     profile = recommend(path, request.base, settings)
     validation_path = str(measured_on) if measured_on is not None else None
-    return runs.create(request.scope, resolve(request, settings.training, profile, validation_path), labels)
+    plan = resolve(request, settings.training, profile, validation_path)
+    for form in forms:
+        check_fits(plan.objective, form.name, is_preference=form.is_preference)
+    return runs.create(request.scope, plan, labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +154,8 @@ def compare(baseline: Run, current: Run, rows_before: object, rows_after: object
     obstacles = []
     if baseline.plan.base != current.plan.base:
         obstacles.append("they adapt different bases")
+    if baseline.plan.loss_kind != current.plan.loss_kind:
+        obstacles.append("their objectives, and so their losses, differ")
     if rows_before != rows_after:
         obstacles.append("their rows, or which of them were held out, differ")
     before, after = baseline.summary or Summary(), current.summary or Summary()

@@ -151,9 +151,11 @@ class _Walk:
 
     def to_the_end(self) -> None:
         """Every step until patience is over, with all held-out rows measured before the first and as planned."""
+        if self._lesson.measure_reference(self._look):
+            self._reporter.say("What the base without its adapter holds of every pair is measured, once.")
         if self._exams and self.course.base is None:
             self.course.base = self._measure()
-            self._reporter.evaluated(0, 0.0, None, self.course.base.loss, None)
+            self._reporter.evaluated(0, 0.0, None, self.course.base, None)
         self._examine_if_due()
         for step in self._lesson.course(self.course.steps_done):
             if self._is_patience_over():
@@ -249,8 +251,8 @@ class _Walk:
 
     def _examine(self, step: int) -> None:
         """Measure all held-out rows, and keep the adapter if it is the best so far."""
-        loss = self._measure().loss
-        self.course.evaluations.append(Evaluation(step, loss, self._clock() - self._started_s))
+        measured = self._measure()
+        self.course.evaluations.append(Evaluation(step, measured.loss, self._clock() - self._started_s))
         best = self.course.best
         if best is not None and best.step == step:
             self.course.kept = Kept(step, self._learner.tensors())
@@ -258,7 +260,7 @@ class _Walk:
         count = sum(result.count for result in self.course.since_exam)
         self.course.since_exam.clear()
         epoch = step / self._lesson.steps_per_epoch
-        self._reporter.evaluated(step, epoch, nats / count if count else None, loss, best.loss if best else None)
+        self._reporter.evaluated(step, epoch, nats / count if count else None, measured, best.loss if best else None)
 
     def _measure(self) -> Measurement:
         return measure(self._learner.model, self._lesson.objective, self._lesson.held_out, self._look)

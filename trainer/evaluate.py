@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from catalog.base import blas
-from catalog.base.lora import Adapter
+from catalog.base.lora import Adapter, remove_adapter
 from trainer.batches import Batch, in_order_of_length, make_batch
 from trainer.objective import Objective
 from trainer.rows import TrainingRow
@@ -23,7 +23,6 @@ import mlx.core as mx  # noqa: E402
 import mlx.nn as nn  # noqa: E402
 from mlx.utils import tree_unflatten  # noqa: E402
 from mlx_lm.tuner.lora import LoRALinear  # noqa: E402
-from mlx_lm.tuner.utils import remove_lora_layers  # noqa: E402
 
 ROWS_AT_ONCE = 8
 
@@ -34,11 +33,25 @@ class Measurement:
 
     nats: tuple[float, ...]
     counts: tuple[int, ...]
+    margins: tuple[float, ...] = ()
+    """For pairs, by how much each chosen answer is preferred."""
 
     @property
     def loss(self) -> float:
         """Nats per counted thing over all rows; NaN when there are none."""
         return math.fsum(self.nats) / sum(self.counts) if self.counts else math.nan
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of pairs whose chosen answer is preferred; a tie counts half. None without pairs."""
+        if not self.margins:
+            return None
+        return sum(1.0 if margin > 0 else 0.5 * (margin == 0) for margin in self.margins) / len(self.margins)
+
+    @property
+    def margin(self) -> float | None:
+        """Mean preference for the chosen answers; None without pairs."""
+        return math.fsum(self.margins) / len(self.margins) if self.margins else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +76,16 @@ def measure(
 ) -> Measurement:
     """Loss of every row of the exam. `between` is called before each batch and may raise to give up."""
     nats, counts = [0.0] * exam.examples, [0] * exam.examples
-    with _not_training(model):
+    margins: dict[int, float] = {}
+    with not_training(model):
         for batch, places in zip(exam.batches, exam.places, strict=True):
             between()
             grades = objective.grade(batch)
             for place, lost, count in zip(places, grades.nats, grades.counts, strict=True):
                 nats[place], counts[place] = float(lost), int(count)
-    return Measurement(tuple(nats), tuple(counts))
+            if grades.margins is not None:
+                margins |= zip(places, map(float, grades.margins), strict=True)
+    return Measurement(tuple(nats), tuple(counts), tuple(margins[place] for place in sorted(margins)))
 
 
 @contextmanager
@@ -85,11 +101,12 @@ def wearing(model: nn.Module, adapter: Adapter) -> Iterator[None]:
     try:
         yield
     finally:
-        remove_lora_layers(model)
+        remove_adapter(model)
 
 
 @contextmanager
-def _not_training(model: nn.Module) -> Iterator[None]:
+def not_training(model: nn.Module) -> Iterator[None]:
+    """Dropout off for the length of the block; the mode is given back."""
     was_training = model.training
     model.eval()
     try:

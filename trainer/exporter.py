@@ -40,6 +40,8 @@ class RunSnapshot:
     best_eval_loss: float | None = None
     best_step: int | None = None
     skipped: int = 0
+    eval_accuracy: float | None = None
+    eval_margin: float | None = None
     lr: float | None = None
     grad_norm: float | None = None
     param_norm: float | None = None
@@ -85,6 +87,8 @@ RUN_VALUES: Mapping[str, Callable[[RunSnapshot], float | None]] = {
     "ragweld_train_eval_loss": lambda run: run.eval_loss,
     "ragweld_train_best_eval_loss": lambda run: run.best_eval_loss,
     "ragweld_train_best_step": lambda run: run.best_step,
+    "ragweld_train_eval_accuracy": lambda run: run.eval_accuracy,
+    "ragweld_train_eval_margin": lambda run: run.eval_margin,
     "ragweld_train_learning_rate": lambda run: run.lr,
     "ragweld_train_grad_norm": lambda run: run.grad_norm,
     "ragweld_train_param_norm": lambda run: run.param_norm,

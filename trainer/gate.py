@@ -24,9 +24,13 @@ class Verdict:
 
 
 def decide(
-    candidate: Measurement | None, active: Measurement | None, base: Measurement | None, epsilon: float
+    candidate: Measurement | None,
+    active: Measurement | None,
+    base: Measurement | None,
+    epsilon: float,
+    compared: str = "loss",
 ) -> Verdict:
-    """Compare; where no adapter is active, `active` is the base's own measurement."""
+    """Compare; where no adapter is active, `active` is the base's own measurement. `compared` names the loss."""
     named = {"candidate": candidate, "active adapter": active, "base": base}
     losses = [None if measured is None or not measured.counts else measured.loss for measured in named.values()]
     for (name, measured), loss in zip(named.items(), losses, strict=True):
@@ -39,17 +43,17 @@ def decide(
         return Verdict(False, "Not promoted: the three were not measured on the same rows.", *losses)
     for name, other in (("active adapter", active), ("base", base)):
         if not candidate.loss < other.loss - epsilon:
-            return Verdict(False, f"Not promoted: {_compared(candidate, name, other, epsilon)}.", *losses)
-    words = [_compared(candidate, "base", base, epsilon)]
+            return Verdict(False, f"Not promoted: {_compared(compared, candidate, name, other, epsilon)}.", *losses)
+    words = [_compared(compared, candidate, "base", base, epsilon)]
     if active != base:
-        words.append(_compared(candidate, "active adapter", active, epsilon))
+        words.append(_compared(compared, candidate, "active adapter", active, epsilon))
     return Verdict(True, f"Promoted: {'; '.join(words)}.", *losses)
 
 
-def _compared(candidate: Measurement, name: str, other: Measurement, epsilon: float) -> str:
+def _compared(compared: str, candidate: Measurement, name: str, other: Measurement, epsilon: float) -> str:
     better = sum(mine < theirs for mine, theirs in zip(candidate.nats, other.nats, strict=True))
     margin = f" (more than {epsilon:g} lower is asked)" if epsilon else ""
     return (
-        f"held-out loss {candidate.loss:.4f} against {other.loss:.4f} of the {name}{margin}, "
+        f"held-out {compared} {candidate.loss:.4f} against {other.loss:.4f} of the {name}{margin}, "
         f"lower on {better} of {len(other.nats)} rows"
     )

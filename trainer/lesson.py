@@ -6,8 +6,8 @@ What was chosen and why is returned in words, so that the run can say it. `tests
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,14 @@ from catalog.base import blas, device, locate
 from catalog.base.load import Base, load
 from catalog.base.lora import LinearShape, LoraSettings, add_lora, linear_shapes
 from catalog.errors import Unavailable
-from catalog.plan import SMALL_BASE_PARAMETERS, Plan
+from catalog.plan import SMALL_BASE_PARAMETERS, Plan, check_fits
 from trainer import batches, rows, schedule
 from trainer.batches import StepRows
 from trainer.evaluate import Exam, exam
 from trainer.learner import Learner, UpdateRule
-from trainer.loss import scorer
+from trainer.loss import Scorer, scorer
 from trainer.objective import Imitation, Objective
+from trainer.preference import DirectPreference, OddsRatio, with_reference
 from trainer.recompute import recompute_blocks
 from trainer.rows import Material
 
@@ -41,6 +42,7 @@ class Lesson:
     shapes: Mapping[str, LinearShape]
     config: AdapterConfig
     material: Material
+    scorer: Scorer
     objective: Objective
     learner: Learner
     held_out: Exam
@@ -84,11 +86,27 @@ class Lesson:
     @property
     def lengths(self) -> list[int]:
         """Tokens of each row to learn from."""
-        return [len(row.tokens) for row in self.material.train.rows]
+        return [row.length for row in self.material.train.rows]
 
     def batch(self, indices: Iterable[int]) -> batches.Batch:
         """These rows as arrays."""
         return batches.make_batch([self.material.train.rows[index] for index in indices])
+
+    def measure_reference(self, between: Callable[[], None]) -> bool:
+        """Let every pair know what the base holds of it, where the objective asks; says whether it did.
+
+        Bit for bit the same at every call, so a resumed run need not have saved it.
+        """
+        if not self.objective.needs_reference:
+            return False
+        sides = (
+            replace(side, rows=with_reference(self.learner.model, self.scorer, side.rows, between))
+            for side in (self.material.train, self.material.held_out)
+        )
+        train, held_out = sides
+        self.material = replace(self.material, train=train, held_out=held_out)
+        self.held_out, self.probe = exam(held_out.rows), exam(_probe_rows(self.material, self.plan.seed))
+        return True
 
     def micro_batches(self, step: StepRows) -> Iterator[batches.Batch]:
         """The step's rows as arrays, made when they are needed."""
@@ -99,6 +117,8 @@ def prepare(plan: Plan, home: Path) -> Lesson:
     """Load, split, adapt. Raises InvalidDataset, InvalidRequest or Unavailable, saying what to change."""
     dataset = datasets.read(home / Path(plan.dataset_path).expanduser())
     validation = datasets.read(home / Path(plan.validation_path).expanduser()) if plan.validation_path else None
+    for form in (read.form for read in (dataset, validation) if read is not None):
+        check_fits(plan.objective, form.name, is_preference=form.is_preference)
     choice = locate.choose(plan.base)
     if not choice.is_wanted:
         raise Unavailable(f"{plan.base} cannot be trained: {choice.reason}.")
@@ -114,7 +134,8 @@ def prepare(plan: Plan, home: Path) -> Lesson:
         validation=validation,
     )
     shapes = linear_shapes(base.model)
-    objective = Imitation(scorer(base.model))
+    parts = scorer(base.model)
+    objective = _objective(plan, parts)
     lora = LoraSettings(plan.lora_rank, plan.lora_alpha, plan.lora_dropout, tuple(plan.lora_target_modules))
     config = add_lora(base.model, lora, plan.seed).model_copy(update={"model": base.base})
     if plan.grad_checkpoint:
@@ -127,11 +148,22 @@ def prepare(plan: Plan, home: Path) -> Lesson:
         shapes=shapes,
         config=config,
         material=material,
+        scorer=parts,
         objective=objective,
         learner=Learner(base.model, objective, plan.seed, rule),
         held_out=exam(material.held_out.rows),
         probe=exam(_probe_rows(material, plan.seed)),
     )
+
+
+def _objective(plan: Plan, parts: Scorer) -> Objective:
+    match plan.objective:
+        case "sft":
+            return Imitation(parts)
+        case "dpo":
+            return DirectPreference(parts, plan.dpo_beta)
+        case "orpo":
+            return OddsRatio(parts, plan.orpo_lambda)
 
 
 def _probe_rows(material: Material, seed: int) -> list[rows.TrainingRow]:
@@ -156,6 +188,7 @@ def in_words(lesson: Lesson) -> list[str]:
         f"dropped, {train.cut + held_out.cut} kept without their oldest exchanges.",
         f"LoRA of rank {plan.lora_rank} on {', '.join(plan.lora_target_modules)} of {blocks} blocks: {numbers:,} "
         f"trainable numbers.",
+        f"What falls is the {lesson.objective.in_words}.",
         f"{lesson.steps} steps: {plan.epochs} epochs of {lesson.steps_per_epoch}, each of at most "
         f"{plan.grad_accum_steps} micro-batches of {plan.batch_size} rows; the learning rate rises for {rising} "
         f"steps to {plan.lr:g} and {then}.",

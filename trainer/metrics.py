@@ -32,6 +32,18 @@ TRAINER_METRICS: tuple[MetricSpec, ...] = (
     MetricSpec(
         "ragweld_train_skipped_steps", "gauge", "Steps that changed nothing: loss or gradient was not usable.", _RUN
     ),
+    MetricSpec(
+        "ragweld_train_eval_accuracy",
+        "gauge",
+        "Share of held-out pairs whose chosen answer is preferred, a tie as one half; of dpo and orpo runs.",
+        _RUN,
+    ),
+    MetricSpec(
+        "ragweld_train_eval_margin",
+        "gauge",
+        "Mean preference for the chosen answers of held-out pairs: dpo's reward margin, orpo's log odds ratio.",
+        _RUN,
+    ),
     MetricSpec("ragweld_train_learning_rate", "gauge", "The scheduler's value at this step.", _RUN),
     MetricSpec("ragweld_train_grad_norm", "gauge", "L2 norm of the gradient before clipping.", _RUN),
     MetricSpec("ragweld_train_param_norm", "gauge", "L2 norm of the trainable parameters.", _RUN),

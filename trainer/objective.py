@@ -26,14 +26,20 @@ Vector = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Grades:
-    """What each example of a batch costs: nats, and what they are counted by (tokens, or one for the example)."""
+    """What each row of a batch costs: nats, and what they are counted by (tokens, or one for a pair)."""
 
     nats: Vector
     counts: Vector
+    margins: Vector | None = None
+    """For pairs, by how much the chosen answer is preferred."""
 
 
 class Objective(Protocol):
     """How a batch is judged."""
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether pairs must know what the model held of them before learning (`trainer.preference`)."""
 
     @property
     def in_words(self) -> str:
@@ -46,7 +52,7 @@ class Objective(Protocol):
         """What the sum is divided by, together with those of other micro-batches."""
 
     def grade(self, batch: Batch) -> Grades:
-        """The same losses, example by example."""
+        """The same losses, row by row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +60,11 @@ class Imitation:
     """Cross-entropy of every supervised token: say what the data say."""
 
     scorer: Scorer
+    needs_reference = False
 
     @property
     def in_words(self) -> str:
-        return "loss"
+        return "loss in nats per token"
 
     def loss_sum(self, batch: Batch) -> mx.array:
         return self.scorer.loss_sum(batch)

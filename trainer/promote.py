@@ -37,7 +37,7 @@ def consider(
         active = base if active_id is None else _measure(lesson, adapters.folder(active_id))
     except (InvalidAdapter, NotFound) as error:
         return Verdict(False, f"Not promoted: the active adapter could not be measured: {error}", candidate.loss)
-    verdict = decide(candidate, active, base, lesson.plan.promote_epsilon)
+    verdict = decide(candidate, active, base, lesson.plan.promote_epsilon, lesson.objective.in_words)
     if verdict.promote:
         try:
             adapters.move(lesson.base.base, candidate_id, expected=active_id, reason=_reason(run_id))

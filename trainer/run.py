@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mlx_lm.tuner.utils import remove_lora_layers
-
 from catalog import files, pictures
 from catalog.adapters import AdapterStore, short
 from catalog.base import device
+from catalog.base.lora import remove_adapter
 from catalog.errors import Conflict, RagweldError
 from catalog.ids import AdapterId
 from catalog.runs import Ended, Paused, Promotion, Run, RunStore, stamp
@@ -102,7 +101,7 @@ def _train(run: Run, place: Workplace, watch: Watch) -> Finish:
 
     promotion = None
     if adapter_id is not None and run.plan.promote_if_improves:
-        remove_lora_layers(prepared.learner.model)
+        remove_adapter(prepared.learner.model)
         verdict = promote.consider(prepared, place.adapters, adapter_id, done.base, run.run_id)
         promotion = _announce(run, place, verdict, adapter_id, reporter)
     message = done.stopped_early or "The run is complete."

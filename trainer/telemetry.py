@@ -19,6 +19,7 @@ from catalog import events
 from catalog.errors import Conflict
 from catalog.events import Event, EventType
 from catalog.runs import RunStore
+from trainer.evaluate import Measurement
 from trainer.exporter import Board, RunSnapshot
 from trainer.projection import Path, Plane, Point, Vector, held_points
 
@@ -133,13 +134,28 @@ class Reporter:
             )
 
     def evaluated(
-        self, step: int, epoch: float, train_loss: float | None, eval_loss: float, best: float | None
+        self, step: int, epoch: float, train_loss: float | None, measured: Measurement, best: float | None
     ) -> None:
         """All held-out rows were measured after `step`."""
-        losses = {"eval_loss": eval_loss} if train_loss is None else {"train_loss": train_loss, "eval_loss": eval_loss}
-        self.tell("metrics", step=step, epoch=epoch, metrics=losses)
-        best_step = step if best is not None and eval_loss == best else self.snapshot.best_step
-        self._show(replace(self.snapshot, eval_loss=eval_loss, best_eval_loss=best, best_step=best_step))
+        values = {
+            "train_loss": train_loss,
+            "eval_loss": measured.loss,
+            "eval_accuracy": measured.accuracy,
+            "eval_margin": measured.margin,
+        }
+        known = {name: value for name, value in values.items() if value is not None}
+        self.tell("metrics", step=step, epoch=epoch, metrics=known)
+        best_step = step if best is not None and measured.loss == best else self.snapshot.best_step
+        self._show(
+            replace(
+                self.snapshot,
+                eval_loss=measured.loss,
+                best_eval_loss=best,
+                best_step=best_step,
+                eval_accuracy=measured.accuracy,
+                eval_margin=measured.margin,
+            )
+        )
 
     def release(self) -> None:
         """Write the points that are still held back; the run has no more."""

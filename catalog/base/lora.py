@@ -9,7 +9,8 @@ Source: Hu et al., LoRA, 2021: y = W x + (alpha / rank) B A x. `tests/catalog/ba
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,8 @@ blas.preload()
 
 import mlx.core as mx  # noqa: E402
 import mlx.nn as nn  # noqa: E402
+from mlx.utils import tree_unflatten  # noqa: E402
+from mlx_lm.tuner.lora import LoRALinear  # noqa: E402
 from mlx_lm.tuner.utils import linear_to_lora_layers  # noqa: E402
 
 
@@ -126,3 +129,20 @@ def add_lora(model: nn.Module, settings: LoraSettings, seed: int) -> AdapterConf
     mx.random.seed(seed)
     linear_to_lora_layers(model, blocks, parameters)
     return AdapterConfig.model_validate({"num_layers": blocks, "lora_parameters": parameters})
+
+
+def remove_adapter(model: nn.Module) -> dict[str, nn.Module]:
+    """Leave the bare base; returns the adapted layers that were taken off, by path."""
+    worn = {path: module for path, module in model.named_modules() if isinstance(module, LoRALinear)}
+    model.update_modules(tree_unflatten([(path, layer.linear) for path, layer in worn.items()]))
+    return worn
+
+
+@contextmanager
+def without_adapter(model: nn.Module) -> Iterator[None]:
+    """The bare base for the length of the block; the same layers come back."""
+    worn = remove_adapter(model)
+    try:
+        yield
+    finally:
+        model.update_modules(tree_unflatten(list(worn.items())))

@@ -26,6 +26,7 @@ class Dataset:
     rows: tuple[Example, ...]
     bytes_sha256: str
     rows_sha256: str
+    form: Form
 
 
 @dataclass(slots=True)
@@ -116,9 +117,9 @@ def read(path: Path) -> Dataset:
     """Read a dataset; raises InvalidDataset with every defect when there is any, or when it is missing or empty."""
     reader, digest = Reader(), hashlib.sha256()
     rows = tuple(reader.file(path, digest))
-    _refuse_defects(reader, path.name)
+    form = _sound(reader, path.name)
     rows_digest = hashlib.sha256(b"\n".join(row.canonical() for row in rows)).hexdigest()
-    return Dataset(path, rows, digest.hexdigest(), rows_digest)
+    return Dataset(path, rows, digest.hexdigest(), rows_digest, form)
 
 
 def verify(path: Path, *, name: str = "") -> Form:

@@ -291,3 +291,45 @@ def test_runs_on_other_rows_are_not_comparable() -> None:
     assert "rows" in diff["reason"]
     based = other.model_copy(update={"plan": PLAN.model_copy(update={"base": BaseId("x")})})
     assert not training.compare(one, based, "rows", "rows")["compatible"]
+
+
+def write_pairs(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [{"prompt": f"q{n}", "chosen": "yes", "rejected": "no"} for n in range(12)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_an_objective_and_its_weight_can_be_asked_for(gateway: Served, home: Path) -> None:
+    body = {"base": BASE, "dataset_path": str(write_pairs(home / "pairs.jsonl")), "objective": "dpo", "dpo_beta": 0.3}
+    started = gateway.call("POST", START, body).json()
+    plan = gateway.call("GET", f"{RUN}/{started['run_id']}").json()["plan"]
+    assert (plan["objective"], plan["dpo_beta"], plan["epochs"] > 1) == ("dpo", 0.3, True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "words"),
+    [
+        ({"pairs": True}, "objective", "Set objective to dpo or orpo"),
+        ({"objective": "orpo"}, "objective", "Set objective to sft"),
+        ({"pairs": True, "objective": "orpo", "dpo_beta": 0.1}, "dpo_beta", "counts only with the objective dpo"),
+        ({"orpo_lambda": 0.1}, "orpo_lambda", "counts only with the objective orpo"),
+    ],
+)
+def test_an_objective_that_does_not_fit_its_rows_is_400_with_what_to_set(
+    gateway: Served, home: Path, fields: dict[str, Any], param: str, words: str
+) -> None:
+    own = dict(fields)
+    if own.pop("pairs", False):
+        own["dataset_path"] = str(write_pairs(home / "pairs.jsonl"))
+    reply = gateway.call("POST", START, {"base": BASE, **own})
+    assert (reply.status, reply.error["param"]) == (400, param), reply.body
+    assert words in reply.error["message"]
+    assert gateway.call("GET", "/api/agent/train/runs").json() == {"runs": []}
+
+
+def test_losses_of_different_objectives_are_not_compared(home: Path) -> None:
+    sft = RunStore(home).create("default", PLAN)
+    dpo = RunStore(home).create("default", PLAN.model_copy(update={"objective": "dpo"}))
+    assert "their objectives" in training.compare(sft, dpo, 1, 1)["reason"]
+    assert training.compare(dpo, dpo, 1, 1)["compatible"]

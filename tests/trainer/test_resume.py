@@ -173,6 +173,24 @@ def test_under_every_setting_killed_and_resumed_is_never_stopped(
     assert (run.reason is not None) == ("early_stopping_patience" in changes)
 
 
+@pytest.mark.parametrize("objective", ["dpo", "orpo"])
+def test_a_run_on_pairs_killed_and_resumed_is_never_stopped(home: Home, plan: Plan, objective: str) -> None:
+    path = home.place.home / "pairs.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [
+        {"prompt": f"Where is rope {n}?" + " Say." * (n % 4), "chosen": f"Berth {n}.", "rejected": "No."}
+        for n in range(20)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plan = plan.model_copy(update={"dataset_path": str(path), "objective": objective})
+    whole = home.train(home.create(plan))
+    run_id = home.create(plan)
+    for look in (11, 23):
+        assert home.train(run_id, at_look(look, kill)).lost
+        home.store.apply(run_id, ResumeRequested())
+    assert_equal(home, home.train(run_id), home, whole)
+
+
 @pytest.mark.slow
 def test_killed_again_and_again_it_is_still_the_same_run(home: Home, plan: Plan, whole_home: Home, whole: Run) -> None:
     random_looks = random.Random(20)
