@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catalog.errors import InvalidRequest, RagweldError
-from deploy import backfill, bench, data, desk
+from deploy import backfill, bench, data, desk, export
 
 if TYPE_CHECKING:
     from catalog.settings import Loaded
@@ -172,6 +172,12 @@ def _metrics(invocation: Invocation) -> int:
     return os.EX_OK
 
 
+def _export(invocation: Invocation) -> int:
+    _quiet_libraries()
+    export.run(invocation.words, invocation.home, invocation.loaded, _say)
+    return os.EX_OK
+
+
 def _say(line: str) -> None:
     # Whoever read our lines may go; serving goes on.
     with contextlib.suppress(BrokenPipeError):
@@ -253,6 +259,13 @@ COMMANDS = {
         "Asks a running gateway, prints times, pace, cost and answers, and leaves the benchmark stored there.",
         {},
         bench.arguments,
+    ),
+    "export": Command(
+        _export,
+        "an adapter for mlx-lm, PEFT, or fused into its base",
+        "Writes the adapter of a run, or one by its name or id, into a folder for use elsewhere. Needs no gateway.",
+        {},
+        export.arguments,
     ),
     "metrics": Command(
         _metrics,

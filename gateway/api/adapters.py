@@ -1,4 +1,4 @@
-"""`/api/adapters`, and vLLM's two routes over the same functions: add, list, remove, roll back."""
+"""`/api/adapters`, and vLLM's two routes over the same functions: add, list, remove, export."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any
 from litestar import Request, Response, delete, get, post
 from litestar.params import FromPath
 
+from catalog import exports, models
 from catalog.errors import Conflict, InvalidRequest, Unavailable
 from catalog.ids import AdapterId, BaseId
-from gateway import adapters, context
+from gateway import adapters, context, exporting
 from gateway.adapters import AdapterRequest, LoadLoraRequest, Shelf, UnloadLoraRequest
 from gateway.api import reading
 from gateway.context import Context
+from gateway.exporting import ExportRequest
 
 
 @post("/api/adapters", status_code=200)
@@ -42,6 +44,19 @@ async def remove(request: Request[Any, Any, Any], pointer: FromPath[str]) -> dic
     here = context.of(request)
     adapter_id = await asyncio.to_thread(adapters.remove, pointer, here.ready_base(), here.adapters)
     return {"ok": True, "id": adapter_id, "deleted": True}
+
+
+@post("/api/adapters/{pointer:str}/export", status_code=200)
+async def export(request: Request[Any, Any, Any], pointer: FromPath[str]) -> dict[str, Any]:
+    """Write an adapter, or a run's, for use elsewhere into the home's `exports/`."""
+    here = context.of(request)
+    wanted = await reading.body_of(request, ExportRequest)
+    training = here.settings.training
+    base = here.ready_base() or training.ragweld_agent_base_model
+    source = await asyncio.to_thread(exports.find, pointer, here.home, models.known_bases(training), base)
+    target = exporting.folder_for(wanted, pointer, here.home)
+    made = await exporting.export(source, wanted, target, here.home)
+    return {"ok": True, "path": str(made.folder), "format": made.format, "base": made.base, "note": made.note}
 
 
 @post("/v1/load_lora_adapter", status_code=200)
@@ -83,4 +98,4 @@ def _shelf(here: Context) -> Shelf:
     return Shelf(here.home, here.settings, here.runs, here.adapters)
 
 
-handlers = [add, list_all, remove, load_lora, unload_lora]
+handlers = [add, list_all, remove, export, load_lora, unload_lora]
