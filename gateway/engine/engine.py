@@ -36,6 +36,7 @@ from catalog.settings import Settings
 from gateway.engine.requests import EngineState, Finish, Generation, Piece
 from gateway.engine.residence import Limits, Served
 from gateway.engine.rows import Counters, Row
+from gateway.engine.sampling import Draws
 from gateway.engine.voice import EngineVoice
 from gateway.engine.worker import Loader, Memory, Worker
 
@@ -144,7 +145,8 @@ class Engine:
         row: Row | None = None
         try:
             adapter = await self._adapter(served, generation.adapter_id) if generation.adapter_id else None
-            row = Row(served.base, generation, adapter, asyncio.get_running_loop(), asyncio.Queue())
+            loop = asyncio.get_running_loop()
+            row = Row(served.base, generation, adapter, loop, asyncio.Queue(), Draws(generation.sampling))
             self._live_worker().submit(row)
             while True:
                 news = await row.news.get()
@@ -187,10 +189,10 @@ class Engine:
             max_rows=engine.max_rows,
             prefill_step_tokens=engine.prefill_step_tokens,
             adapter_slots=engine.adapter_slots,
-            prompt_cache_bytes=engine.prompt_cache_bytes,
         )
         memory = Memory(
             budget_bytes=engine.memory_bytes or int(MEMORY_SHARE * device.current().memory_bytes),
+            prefix_bytes=engine.prompt_cache_bytes,
             unload_after_s=training.ragweld_agent_unload_after_sec or None,
         )
         return Worker(Loader(self._load_base, self._size_of_base), limits, memory)

@@ -95,7 +95,7 @@ class Compiler:
         special = all(token is not None and self._index.is_special_token(token) for token in ids)
         self.markers = Markers(start, end, special)
 
-    def processor(self, grammar: Grammar, prompt_tokens: int) -> GrammarProcessor:
+    def processor(self, grammar: Grammar) -> GrammarProcessor:
         """What holds one row inside the grammar; raises InvalidRequest when it does not fit this tokenizer."""
         matcher = LLMatcher(self._index, grammar.source, log_level=0, limits=LIMITS)
         if matcher.is_error():
@@ -103,11 +103,11 @@ class Compiler:
                 f"The grammar cannot be used: {_first_line(matcher.get_error())}", param="response_format"
             )
         thought = self._thought if grammar.may_think else None
-        return GrammarProcessor(matcher, self._vocabulary, self._ends, thought, prompt_tokens)
+        return GrammarProcessor(matcher, self._vocabulary, self._ends, thought)
 
 
 class GrammarProcessor:
-    """A logits processor: consumes what was drawn, then masks what must not come next."""
+    """Follows one row: consumes what was drawn, then says what must not come next."""
 
     def __init__(
         self,
@@ -115,33 +115,34 @@ class GrammarProcessor:
         vocabulary: int,
         ends: Collection[int],
         thought: tuple[int, int] | None,
-        prompt_tokens: int,
     ) -> None:
         self._matcher = matcher
+        self._vocabulary = vocabulary
         self._mask = np.zeros((vocabulary + 31) // 32, dtype=np.int32)
-        self._only_end = np.full(vocabulary, -np.inf, dtype=np.float32)
-        self._only_end[list(ends)] = 0.0
+        self._ends = list(ends)
         self._thought = thought
         self._state: Literal["may think", "thinks", "answers"] = "may think" if thought else "answers"
-        self._seen = prompt_tokens
+        self._begun = False
         self.error = ""
         """Why the grammar was given up, when it hit its limits; the row must then end with an error."""
 
-    def __call__(self, tokens: mx.array, logits: mx.array) -> mx.array:
-        """Logits [1, V] with everything outside the grammar at minus infinity."""
-        for token in np.array(tokens[self._seen :]):
-            self._consume(int(token))
-        self._seen = tokens.size
+    def penalty_after(self, token: int) -> mx.array:
+        """What to add to the logits [V] after `token`, at the first call the prompt's last: 0, or minus infinity."""
+        if self._begun:
+            self._consume(token)
+        self._begun = True
         if self._state == "thinks":
-            return logits
+            return mx.zeros((self._vocabulary,))
         if self._matcher.is_stopped():
             self.error = _first_line(self._matcher.get_error())
-            return logits + mx.array(self._only_end)
+            only_end = np.full(self._vocabulary, -np.inf, dtype=np.float32)
+            only_end[self._ends] = 0.0
+            return mx.array(only_end)
         self._matcher.unsafe_compute_mask_ptr(self._mask.ctypes.data, self._mask.nbytes)
         if self._state == "may think" and self._thought is not None:
             self._mask.view(np.uint32)[self._thought[0] // 32] |= np.uint32(1 << (self._thought[0] % 32))
         penalty = mx.array(_PENALTY_OF_BYTE)[mx.array(self._mask.view(np.uint8))].reshape(-1)
-        return logits + penalty[: logits.shape[-1]]
+        return penalty[: self._vocabulary]
 
     def _consume(self, token: int) -> None:
         if self._thought is not None and self._state == "may think" and token == self._thought[0]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Any
 
 from catalog.base.lora import Adapter
 from catalog.errors import RagweldError
 from catalog.ids import AdapterId, BaseId
 from gateway.engine.grammar import GrammarProcessor
 from gateway.engine.requests import Finish, Generation, Piece, TokenLogprob
+from gateway.engine.sampling import Draws, Penalties
 from gateway.engine.text import AnswerText
 
 News = Piece | Finish | RagweldError
@@ -17,16 +19,25 @@ News = Piece | Finish | RagweldError
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """One answer being produced, and the queue on its own event loop where its news go."""
+    """One answer being produced, and the queue on its own event loop where its news go.
+
+    `unread` are tokens of its prompt that are not in its caches yet, `tokens` those that are.
+    """
 
     base: BaseId
     generation: Generation
     adapter: Adapter | None
     loop: asyncio.AbstractEventLoop
     news: asyncio.Queue[News]
+    draws: Draws
+    slot: int = 0
+    unread: list[int] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    layers: list[Any] = field(default_factory=list)
+    """Its own caches, until others' are merged with them."""
     text: AnswerText | None = None
+    penalties: Penalties | None = None
     held_by: GrammarProcessor | None = None
-    uid: int = -1
     cached_tokens: int = 0
     produced: int = 0
     unsent: int = 0
@@ -35,6 +46,15 @@ class Row:
     @property
     def adapter_id(self) -> AdapterId | None:
         return self.adapter.adapter_id if self.adapter is not None else None
+
+    @property
+    def is_at_its_last(self) -> bool:
+        """Whether its next token is the last that it may produce."""
+        return self.produced + 1 >= self.generation.max_tokens
+
+    def take_layers(self) -> list[Any]:
+        layers, self.layers = self.layers, []
+        return layers
 
 
 Outbox = list[tuple[Row, News]]

@@ -2,14 +2,14 @@
 
 The n-th token of a row is drawn with a key made of (seed, n) and nothing else, over its logits in the vocabulary's own
 order, so that a seed gives the same text alone and in any company. Penalties count what the row itself produced
-(OpenAI's API reference); `repetition_penalty` counts the prompt too (Keskar et al., CTRL, 2019).
+(OpenAI's API reference); `repetition_penalty` counts the prompt too (Keskar et al., CTRL, 2019). Biases come first.
 `tests/gateway/engine/test_sampling.py`.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,6 @@ from gateway.engine.requests import Sampling
 blas.preload()
 
 import mlx.core as mx  # noqa: E402
-
-LogitsProcessor = Callable[[mx.array, mx.array], mx.array]
 
 _MASK_32 = (1 << 32) - 1
 _MASK_64 = (1 << 64) - 1
@@ -83,30 +81,75 @@ class Manner:
 _categorical = mx.vmap(lambda key, logits: mx.random.categorical(logits, key=key))
 
 
-def draw(logprobs: mx.array, rows: Sequence[Draws], manner: Manner) -> mx.array:
-    """The next token [B] of every row, from logprobs [B, V]."""
+def draw(logits: mx.array, rows: Sequence[Draws], manner: Manner) -> mx.array:
+    """The next token [B] of every row, from logits [B, V]."""
     if manner.all_greedy:
-        return mx.argmax(logprobs, axis=-1)
-    logits = logprobs / manner.temperature
+        return mx.argmax(logits, axis=-1)
+    warm = logits / manner.temperature
     if manner.any_restricted:
-        logits = _restrict(logits, manner)
+        warm = _restrict(warm, manner)
     keys = mx.array([row.next_key() for row in rows], dtype=mx.uint32)
-    drawn: mx.array = _categorical(keys, logits)
-    return mx.where(manner.is_greedy, mx.argmax(logprobs, axis=-1), drawn) if manner.any_greedy else drawn
+    drawn: mx.array = _categorical(keys, warm)
+    return mx.where(manner.is_greedy, mx.argmax(logits, axis=-1), drawn) if manner.any_greedy else drawn
 
 
-def make_processors(sampling: Sampling, prompt_tokens: int) -> list[LogitsProcessor]:
-    """What changes the logits [1, V] of a row before its token is drawn, given all its tokens [N] so far."""
-    processors: list[LogitsProcessor] = []
-    if sampling.repetition_penalty != 1.0:
-        processors.append(lambda tokens, logits: _repetition(tokens, logits, sampling.repetition_penalty))
-    if sampling.frequency_penalty or sampling.presence_penalty:
-        processors.append(lambda tokens, logits: _penalties(tokens[prompt_tokens:], logits, sampling))
-    if sampling.logit_bias:
-        ids = mx.array(list(sampling.logit_bias))
-        bias = mx.array(list(sampling.logit_bias.values()))
-        processors.append(lambda _, logits: logits.at[:, ids].add(bias))
-    return processors
+@dataclass(frozen=True, slots=True)
+class Bias:
+    """Every row's logit_bias, as one scatter."""
+
+    rows: mx.array
+    tokens: mx.array
+    values: mx.array
+
+    @classmethod
+    def of(cls, rows: Sequence[Sampling]) -> Bias | None:
+        """None where no row has one."""
+        flat = [(place, *item) for place, row in enumerate(rows) for item in row.logit_bias.items()]
+        if not flat:
+            return None
+        places, tokens, values = zip(*flat, strict=True)
+        return cls(mx.array(places), mx.array(tokens), mx.array(values))
+
+    def added(self, logits: mx.array) -> mx.array:
+        """Logits [B, V] with the biases."""
+        return logits.at[self.rows, self.tokens].add(self.values)
+
+
+class Penalties:
+    """One row's penalties: for what it said, and with `repetition_penalty` for what it read too. Follows the row."""
+
+    def __init__(self, sampling: Sampling, prompt: Sequence[int]) -> None:
+        self._sampling = sampling
+        self._prompt = prompt
+        self._said: mx.array | None = None
+        self._seen: mx.array | None = None
+
+    @classmethod
+    def of(cls, sampling: Sampling, prompt: Sequence[int]) -> Penalties | None:
+        """None where nothing is penalised."""
+        asked = sampling.repetition_penalty != 1.0 or sampling.frequency_penalty or sampling.presence_penalty
+        return cls(sampling, prompt) if asked else None
+
+    def __call__(self, token: mx.array, logits: mx.array) -> mx.array:
+        """Logits [1, V] after `token` [1], which at the first call is the prompt's last."""
+        sampling = self._sampling
+        if (penalty := sampling.repetition_penalty) != 1.0:
+            seen = self._now_seen(token, logits.shape[-1])
+            logits = mx.where(seen, mx.where(logits > 0, logits / penalty, logits * penalty), logits)
+        said = self._now_said(token, logits)
+        return logits - sampling.frequency_penalty * said - sampling.presence_penalty * (said > 0)
+
+    def _now_seen(self, token: mx.array, vocabulary: int) -> mx.array:
+        if self._seen is None:
+            self._seen = mx.zeros((vocabulary,), mx.bool_).at[mx.array(list(self._prompt))].add(mx.array(True))
+        else:
+            self._seen = self._seen.at[token].add(mx.array(True))
+        return self._seen
+
+    def _now_said(self, token: mx.array, logits: mx.array) -> mx.array:
+        counts = mx.zeros((logits.shape[-1],), logits.dtype) if self._said is None else self._said.at[token].add(1)
+        self._said = counts
+        return counts
 
 
 def _restrict(logits: mx.array, manner: Manner) -> mx.array:
@@ -118,18 +161,6 @@ def _restrict(logits: mx.array, manner: Manner) -> mx.array:
     keep = (before < manner.top_p) & (place < manner.top_k) & (probabilities >= manner.min_p * probabilities[:, :1])
     least = mx.min(mx.where(keep | (place == 0), ranked, mx.inf), axis=-1, keepdims=True)
     return mx.where(logits >= least, logits, -mx.inf)
-
-
-def _penalties(produced: mx.array, logits: mx.array, sampling: Sampling) -> mx.array:
-    if produced.size == 0:
-        return logits
-    counts = mx.zeros((logits.shape[-1],), logits.dtype).at[produced].add(1)
-    return logits - sampling.frequency_penalty * counts - sampling.presence_penalty * (counts > 0)
-
-
-def _repetition(tokens: mx.array, logits: mx.array, penalty: float) -> mx.array:
-    seen = mx.zeros((logits.shape[-1],), mx.bool_).at[tokens].add(mx.array(True))
-    return mx.where(seen, mx.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
 def _mix(seed: int, n: int) -> int:

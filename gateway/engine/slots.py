@@ -1,9 +1,8 @@
 """LoRA as slots: every adapted layer holds A and B of all resident adapters, and each row of a batch names its own.
 
 Slot 0 is the bare base. A layer gathers by the rows' slots (`mx.gather_mm`; copying A and B per token took 10 times
-the time and memory), so one batch mixes adapters and a swap is a slot write. A row's slot travels in its prompt cache
-as one more entry, so rows join, leave and reorder in mlx-lm's unmodified batch generator; how it draws goes along.
-`tests/gateway/engine/test_slots.py`: mixed batches equal mlx-lm's own LoRA run alone.
+time and memory), so one batch mixes adapters and a swap is a slot write. A layer without adapters is the base's own.
+`tests/gateway/engine/test_identity.py`: mixed batches equal mlx-lm's own LoRA run alone.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from catalog.base import blas
 from catalog.base.lora import Adapter, LinearShape, linear_shapes
 from catalog.errors import Overloaded
 from catalog.ids import AdapterId
-from gateway.engine.sampling import Draws, Manner, draw
 
 blas.preload()
 
@@ -28,186 +26,117 @@ BASE_SLOT = 0
 FIRST_SLOTS = 4
 
 
-class RowCache:
-    """What a batch's rows bring along beside their keys and values: their slots, and how each draws.
-
-    In the protocol of mlx-lm's caches (merge, extend, filter, extract, ...), so that it follows the rows by itself.
-    """
-
-    def __init__(self, slots: Sequence[int], draws: Sequence[Draws]) -> None:
-        self.slots = list(slots)
-        self.draws = list(draws)
-        self._index: mx.array | None = None
-        self._manner: Manner | None = None
-
-    @classmethod
-    def merge(cls, caches: Sequence[RowCache]) -> RowCache:
-        return cls(
-            [slot for cache in caches for slot in cache.slots], [draws for cache in caches for draws in cache.draws]
-        )
-
-    def __deepcopy__(self, _: object) -> RowCache:
-        """The generator copies a batch to split it; the rows themselves stay the same."""
-        return RowCache(self.slots, self.draws)
-
-    def extend(self, other: RowCache) -> None:
-        self._replace(self.slots + other.slots, self.draws + other.draws)
-
-    def filter(self, keep: Sequence[int]) -> None:
-        self._replace([self.slots[row] for row in keep], [self.draws[row] for row in keep])
-
-    def extract(self, row: int) -> RowCache:
-        return RowCache([self.slots[row]], [self.draws[row]])
-
-    def prepare(self, **_: object) -> None:
-        """Padding does not concern rows."""
-
-    def finalize(self) -> None:
-        """Padding does not concern rows."""
-
-    def is_trimmable(self) -> bool:
-        return True
-
-    def trim(self, n: int) -> int:
-        return n
-
-    def size(self) -> int:
-        return 0
-
-    def empty(self) -> bool:
-        return False
-
-    @property
-    def nbytes(self) -> int:
-        return 0
-
-    @property
-    def state(self) -> list[mx.array]:
-        return []
-
-    def route(self) -> int | mx.array:
-        """One slot when all rows share it, else the index [B] of each row."""
-        first = self.slots[0]
-        if all(slot == first for slot in self.slots):
-            return first
-        if self._index is None:
-            self._index = mx.array(self.slots, dtype=mx.uint32)
-        return self._index
-
-    def draw(self, logprobs: mx.array) -> mx.array:
-        """The next token [B] of every row, from logprobs [B, V]."""
-        if self._manner is None:
-            self._manner = Manner.of(self.draws)
-        return draw(logprobs, self.draws, self._manner)
-
-    def _replace(self, slots: list[int], draws: list[Draws]) -> None:
-        self.slots, self.draws = slots, draws
-        self._index = self._manner = None
+Route = int | mx.array
+"""One slot when all rows of a batch share it, else the slot of each row [B]."""
 
 
-class Route:
+def route_of(slots: Sequence[int]) -> Route:
+    """How rows in these slots are routed."""
+    first = slots[0]
+    return first if all(slot == first for slot in slots) else mx.array(list(slots), dtype=mx.uint32)
+
+
+class Routing:
     """Where the rows of the forward pass now under way are routed; shared by all layers of one model."""
 
     def __init__(self) -> None:
-        self.now: int | mx.array = BASE_SLOT
+        self.now: Route = BASE_SLOT
 
 
-class SlotLinear(nn.Module):  # type: ignore[misc]
-    """A linear layer with the LoRA matrices of all slots: A [slots, in, rank], B [slots, rank, out]."""
+class Stacks:
+    """The matrices of all slots: A [slots, in, rank], B [slots, rank, out]."""
 
-    def __init__(self, linear: nn.Module, shape: LinearShape, route: Route) -> None:
-        super().__init__()
-        self.linear = linear
-        self._shape = shape
-        self._route = route
-        self._a: mx.array | None = None
-        self._b: mx.array | None = None
+    def __init__(self, slots: int, shape: LinearShape, rank: int) -> None:
+        self.a = mx.zeros((slots, shape.inputs, rank))
+        self.b = mx.zeros((slots, rank, shape.outputs))
+        self._pairs: dict[int, tuple[mx.array, mx.array]] = {}
 
-    def __call__(self, x: mx.array) -> mx.array:
-        y: mx.array = self.linear(x)
-        route = self._route.now
-        if self._a is None or self._b is None or (isinstance(route, int) and route == BASE_SLOT):
-            return y
-        if isinstance(route, int):
-            delta = (x @ self._a[route]) @ self._b[route]
-        else:
-            wide = x.astype(self._a.dtype)
-            inner = mx.gather_mm(wide, self._a, rhs_indices=route)
-            delta = mx.gather_mm(inner, self._b, rhs_indices=route)
-        return y + delta.astype(y.dtype)
-
-    def reserve(self, slots: int, rank: int) -> None:
-        """Make room for at least `slots` slots of `rank`; what is there stays. Zero columns and rows change nothing."""
-        if self._a is not None:
-            slots, rank = max(slots, self._a.shape[0]), max(rank, self._a.shape[2])
-        a = mx.zeros((slots, self._shape.inputs, rank))
-        b = mx.zeros((slots, rank, self._shape.outputs))
-        if self._a is not None and self._b is not None:
-            old_slots, _, old_rank = self._a.shape
-            a[:old_slots, :, :old_rank] = self._a
-            b[:old_slots, :old_rank, :] = self._b
-        self._a, self._b = a, b
+    def pair(self, slot: int) -> tuple[mx.array, mx.array]:
+        """One slot's own matrices."""
+        if slot not in self._pairs:
+            self._pairs[slot] = self.a[slot], self.b[slot]
+            mx.eval(self._pairs[slot])
+        return self._pairs[slot]
 
     def write(self, slot: int, pair: tuple[mx.array, mx.array] | None) -> list[mx.array]:
         """Put an adapter's pair into a slot, or nothing; returns what must be evaluated."""
-        if self._a is None or self._b is None:
-            return []
-        rank = pair[0].shape[1] if pair else 0
-        self._a[slot] = mx.zeros(self._a.shape[1:])
-        self._b[slot] = mx.zeros(self._b.shape[1:])
+        self._pairs.clear()
+        self.a[slot] = mx.zeros(self.a.shape[1:])
+        self.b[slot] = mx.zeros(self.b.shape[1:])
         if pair:
-            self._a[slot, :, :rank] = pair[0]
-            self._b[slot, :rank, :] = pair[1]
-        return [self._a, self._b]
+            rank = pair[0].shape[1]
+            self.a[slot, :, :rank] = pair[0]
+            self.b[slot, :rank, :] = pair[1]
+        return [self.a, self.b]
 
-    @property
-    def is_reserved(self) -> bool:
-        return self._a is not None
+    def take_from(self, other: Stacks) -> None:
+        """What smaller stacks held. Zero columns and rows change nothing."""
+        slots, _, rank = other.a.shape
+        self.a[:slots, :, :rank] = other.a
+        self.b[:slots, :rank, :] = other.b
+
+
+class SlotLinear(nn.Module):  # type: ignore[misc]
+    """A linear layer with the LoRA matrices of all slots."""
+
+    def __init__(self, linear: nn.Module, stacks: Stacks, routing: Routing) -> None:
+        super().__init__()
+        self.linear = linear
+        self.stacks = stacks
+        self._routing = routing
+
+    def __call__(self, x: mx.array) -> mx.array:
+        y: mx.array = self.linear(x)
+        route = self._routing.now
+        if isinstance(route, int):
+            if route == BASE_SLOT:
+                return y
+            a, b = self.stacks.pair(route)
+            delta = (x @ a) @ b
+        else:
+            wide = x.astype(self.stacks.a.dtype)
+            inner = mx.gather_mm(wide, self.stacks.a, rhs_indices=route)
+            delta = mx.gather_mm(inner, self.stacks.b, rhs_indices=route)
+        return y + delta.astype(y.dtype)
 
 
 class SlotModel:
-    """A base whose linear layers have slots. Called like the model, with a RowCache behind the layers' caches."""
+    """A base whose linear layers get slots as soon as an adapter needs them; others stay as they are."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.shapes = linear_shapes(model)
-        self._route = Route()
-        self._rows: RowCache | None = None
-        by_path = dict(model.named_modules())
-        self._layers = {path: SlotLinear(by_path[path], shape, self._route) for path, shape in self.shapes.items()}
-        model.update_modules(tree_unflatten(list(self._layers.items())))
+        self._routing = Routing()
+        modules = dict(model.named_modules())
+        self._plain = {path: modules[path] for path in self.shapes}
+        self._slotted: dict[str, SlotLinear] = {}
 
-    @property
-    def layers(self) -> Any:
-        return self.model.layers
-
-    def __call__(self, tokens: mx.array, cache: list[Any]) -> mx.array:
-        """Logits [B, L, V] for tokens [B, L]; the last cache entry knows the rows."""
-        self._rows = cache[-1]
-        self._route.now = cache[-1].route()
-        logits: mx.array = self.model(tokens, cache=cache[:-1])
+    def __call__(self, tokens: mx.array, layers: list[Any], route: Route) -> mx.array:
+        """Logits [B, L, V] for tokens [B, L] of rows that are routed so, after what their layers' caches hold."""
+        self._routing.now = route
+        logits: mx.array = self.model(tokens, cache=layers)
         return logits
 
-    def draw(self, logprobs: mx.array) -> mx.array:
-        """The next token [B] of the rows that the last call was for, from their logprobs [B, V]."""
-        assert self._rows is not None
-        return self._rows.draw(logprobs)
-
     def write(self, slot: int, adapter: Adapter, slots: int, rank: int) -> None:
-        """Write an adapter into a slot of every layer, growing to `slots` and `rank` where that is needed."""
+        """Write an adapter into a slot of every layer, with `slots` and `rank` where a layer has none yet."""
+        new = [path for path in adapter.pairs if path not in self._slotted]
+        for path in new:
+            stacks = Stacks(slots, self.shapes[path], rank)
+            self._slotted[path] = SlotLinear(self._plain[path], stacks, self._routing)
+        if new:
+            self.model.update_modules(tree_unflatten([(path, self._slotted[path]) for path in new]))
         changed: list[mx.array] = []
-        for path, layer in self._layers.items():
+        for path, layer in self._slotted.items():
             pair = adapter.pairs.get(path)
-            if pair and not layer.is_reserved:
-                layer.reserve(slots, rank)
-            changed += layer.write(slot, (mx.array(pair[0]), mx.array(pair[1])) if pair else None)
+            changed += layer.stacks.write(slot, (mx.array(pair[0]), mx.array(pair[1])) if pair else None)
         mx.eval(changed)
 
     def grow(self, slots: int, rank: int) -> None:
         """Widen every layer that has slots."""
-        for layer in self._layers.values():
-            if layer.is_reserved:
-                layer.reserve(slots, rank)
+        for path, layer in self._slotted.items():
+            wider = Stacks(slots, self.shapes[path], rank)
+            wider.take_from(layer.stacks)
+            layer.stacks = wider
 
 
 class SlotTable:

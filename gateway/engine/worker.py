@@ -8,8 +8,8 @@ thread lives on. Knows nothing of HTTP, aliases or files.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import itertools
 import logging
 import queue
 import threading
@@ -22,12 +22,14 @@ from catalog.base.load import Base
 from catalog.base.lora import Adapter
 from catalog.errors import EngineFailed, Overloaded, RagweldError, Unavailable
 from catalog.ids import BaseId
+from gateway.engine.prefixes import PrefixCache
 from gateway.engine.residence import Limits, Residence, Served
 from gateway.engine.rows import Counters, Outbox, Row
 
 blas.preload()
 
 import mlx.core as mx  # noqa: E402
+from mlx_lm.utils import maybe_set_recommended_wired_limit  # noqa: E402
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +46,12 @@ class Loader:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What bases may take together, and after how many idle seconds one leaves (None is never)."""
+    """What bases may take together, what their prefixes may, and after how many idle seconds a base leaves."""
 
     budget_bytes: int
+    prefix_bytes: int
     unload_after_s: float | None
+    """None is never."""
 
 
 class Worker:
@@ -61,6 +65,7 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name="ragweld-engine", daemon=True)
         self._stopping = False
         self._residences: dict[BaseId, Residence] = {}
+        self._prefixes = PrefixCache(memory.prefix_bytes)
         self._outbox: Outbox = []
         self.counters = Counters()
 
@@ -105,11 +110,12 @@ class Worker:
 
     def forget_prefixes(self) -> None:
         """Drop every cached prefix."""
-        self._mailbox.put(self._forget_prefixes)
+        self._mailbox.put(self._prefixes.clear)
 
     # What follows runs on the thread only.
 
     def _run(self) -> None:
+        wired_before = maybe_set_recommended_wired_limit()  # on Metal: weights stay in memory between two steps
         while not self._stopping:
             try:
                 self._read_mailbox()
@@ -117,9 +123,10 @@ class Worker:
             except Exception as error:
                 log.exception("engine: a step failed")
                 self._fail_all(EngineFailed(f"The engine failed while it was answering: {error}", hint="Try again."))
-            self._publish()
-            self._deliver()
+            self._tell()
         self._refuse_the_rest()
+        if wired_before is not None:
+            mx.set_wired_limit(wired_before)
 
     def _read_mailbox(self) -> None:
         """Do everything that was posted; with nothing to decode, wait for the first post or the next base to leave."""
@@ -134,9 +141,13 @@ class Worker:
                 self._mailbox.get_nowait()()
 
     def _step(self) -> None:
+        """One token of every row; it is told before new prompts are read, which takes longer."""
         for residence in list(self._residences.values()):
             if residence.has_rows:
-                residence.step()
+                residence.decode()
+        self._tell()
+        for residence in list(self._residences.values()):
+            residence.read()
         if self._memory.unload_after_s is not None:
             self._unload_idle()
 
@@ -146,7 +157,7 @@ class Worker:
             self._make_room(self._loader.size_of(base))
             loaded = self._loader.load(base)
             try:
-                self._residences[base] = Residence(loaded, self._limits, self.counters, self._outbox)
+                self._residences[base] = Residence(loaded, self._limits, self._prefixes, self.counters, self._outbox)
             except (RuntimeError, ValueError) as error:
                 raise EngineFailed(f"The base {base} could not be made ready: {error}") from error
         return self._residences[base]
@@ -215,9 +226,9 @@ class Worker:
         if residence is not None:
             residence.cancel(row)
 
-    def _forget_prefixes(self) -> None:
-        for residence in self._residences.values():
-            residence.forget_prefixes()
+    def _tell(self) -> None:
+        self._publish()
+        self._deliver()
 
     def _publish(self) -> None:
         """Let the counters say what is so now."""
@@ -233,12 +244,13 @@ class Worker:
 
     def _deliver(self) -> None:
         """Hand all news to their event loops, one wake-up for each loop."""
-        news = sorted(self._outbox, key=lambda item: id(item[0].loop))
+        by_loop: dict[asyncio.AbstractEventLoop, Outbox] = {}
+        for item in self._outbox:
+            by_loop.setdefault(item[0].loop, []).append(item)
         self._outbox.clear()
-        for _, items in itertools.groupby(news, key=lambda item: id(item[0].loop)):
-            batch = list(items)
+        for loop, batch in by_loop.items():
             with contextlib.suppress(RuntimeError):  # the loop was closed: nobody is there to be told
-                batch[0][0].loop.call_soon_threadsafe(_put_all, batch)
+                loop.call_soon_threadsafe(_put_all, batch)
 
     def _fail_all(self, error: RagweldError) -> None:
         for residence in self._residences.values():

@@ -20,7 +20,7 @@ from catalog.base import blas
 from catalog.base.load import load
 from catalog.base.lora import Adapter, read_adapter
 from catalog.ids import BaseId
-from gateway.engine.slots import BASE_SLOT, RowCache, SlotModel
+from gateway.engine.slots import BASE_SLOT, SlotModel, route_of
 from tests.bench import bases
 from tests.tiny_base import write_adapter
 
@@ -91,7 +91,7 @@ def slotted_prefills(folder: Path, adapter_folders: list[Path]) -> tuple[Prefill
 
     def prefill(slots: list[int], tokens: mx.array) -> list[Any]:
         caches = make_prompt_cache(base.model)
-        model(tokens, cache=[*caches, RowCache(slots, draws=[])])
+        model(tokens, caches, route_of(slots))
         return caches
 
     by_base = measured(lambda tokens: prefill([BASE_SLOT] * ROWS, tokens))

@@ -5,15 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from catalog.base import blas
-from catalog.ids import AdapterId
-from gateway.engine.prefixes import MIN_REUSED_TOKENS, PrefixCache
+from catalog.ids import AdapterId, BaseId
+from gateway.engine.prefixes import MIN_REUSED_TOKENS, Maker, PrefixCache
 
 blas.preload()
 
 import mlx.core as mx  # noqa: E402
 from mlx_lm.models.cache import KVCache  # noqa: E402
 
-A, B = AdapterId("a" * 64), AdapterId("b" * 64)
+BASE = BaseId("base")
+A: Maker = (BASE, AdapterId("a" * 64))
+B: Maker = (BASE, AdapterId("b" * 64))
+BARE: Maker = (BASE, None)
+ELSEWHERE: Maker = (BaseId("other"), A[1])
 LAYER_BYTES = 2 * 4 * 2
 
 
@@ -48,7 +52,7 @@ def test_another_adapter_and_a_short_beginning_find_nothing() -> None:
     cache = PrefixCache(1 << 20)
     cache.keep(A, FIRST, layers(FIRST))
     assert cache.fetch(B, FIRST) == (None, 0)
-    assert cache.fetch(None, FIRST) == (None, 0)
+    assert cache.fetch(BARE, FIRST) == cache.fetch(ELSEWHERE, FIRST) == (None, 0)
     assert cache.fetch(A, [*FIRST[: MIN_REUSED_TOKENS - 1], *[1] * 30]) == (None, 0)
 
 

@@ -134,7 +134,7 @@ def test_a_failing_step_ends_its_rows_with_an_error_and_the_engine_lives_on(hous
             stream = engine.generate(Generation(tokens, house.ids[0], 1000, sampling=GREEDY))
             await anext(stream)
             (residence,) = worker._residences.values()
-            worker._mailbox.put(lambda: setattr(residence._generator, "next", None))
+            worker._mailbox.put(lambda: setattr(residence._batch, "decode", None))
             with pytest.raises(EngineFailed):
                 async for _ in stream:
                     pass

@@ -1,0 +1,82 @@
+"""The rows of one base on their way: they wait for a place, read their prompts together, and are decoded together.
+
+Says nothing about what a token means: whoever calls `decode` decides who has ended and takes them out with `leave`.
+Belongs to the engine's thread.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection
+from typing import Any
+
+from catalog.base import blas
+from gateway.engine.decoding import Decoding, Drawn
+from gateway.engine.prefill import Prefill
+from gateway.engine.rows import Row
+from gateway.engine.slots import SlotModel
+
+blas.preload()
+
+import mlx.core as mx  # noqa: E402
+
+PREFILL_ROWS = 8
+CLEAR_EVERY_STEPS = 512
+
+
+class Batch:
+    """Up to `max_rows` rows that are decoded together, those that will be, and those that wait for a place."""
+
+    def __init__(self, model: SlotModel, max_rows: int, prefill_step_tokens: int) -> None:
+        self._model = model
+        self._max_rows = max_rows
+        self._waiting: deque[Row] = deque()
+        self._prefill = Prefill(model, prefill_step_tokens)
+        self._decoding: Decoding | None = None
+        self._steps = 0
+
+    def add(self, row: Row) -> None:
+        """Let a row in, with its own caches; it begins as soon as there is a place."""
+        if not row.unread:
+            raise ValueError("an empty prompt cannot be answered")
+        self._waiting.append(row)
+
+    def decode(self) -> list[Drawn]:
+        """One token of every row whose prompt was read."""
+        if self._decoding is None:
+            return []
+        self._steps += 1
+        if self._steps % CLEAR_EVERY_STEPS == 0:
+            mx.clear_cache()
+        return self._decoding.step()
+
+    def read(self) -> None:
+        """Let waiting rows in where there is room, and read one chunk of those that have not begun to answer."""
+        decoded = len(self._decoding.rows) if self._decoding else 0
+        room = min(PREFILL_ROWS, self._max_rows - decoded) - len(self._prefill.rows)
+        joining = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
+        if joining:
+            self._prefill.join(joining)
+        if (through := self._prefill.step()) is None:
+            return
+        begun = Decoding(self._model, *through)
+        if self._decoding is None:
+            self._decoding = begun
+        else:
+            self._decoding.extend(begun)
+
+    def leave(self, gone: Collection[Row]) -> None:
+        """Take rows out, wherever they are."""
+        self._waiting = deque(row for row in self._waiting if row not in gone)
+        self._prefill.leave(gone)
+        if self._decoding is not None:
+            staying = sum(row not in gone for row in self._decoding.rows)
+            if staying == 0:
+                self._decoding = None
+            elif staying < len(self._decoding.rows):
+                self._decoding.leave(gone)
+
+    def extract(self, row: Row) -> list[Any]:
+        """The caches of a row that is decoded, which hold its `tokens`."""
+        assert self._decoding is not None
+        return self._decoding.extract(row)

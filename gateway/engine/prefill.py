@@ -1,0 +1,92 @@
+"""Rows whose prompts are being read side by side, a chunk at a time, so that open answers go on between the chunks.
+
+All but a prompt's last token are read; from that one it is decoded. Shorter prompts are padded behind for a chunk, as
+mlx-lm's caches want it. Belongs to the engine's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from catalog.base import blas
+from gateway.engine.caches import Caches
+from gateway.engine.rows import Row
+from gateway.engine.slots import SlotModel, route_of
+
+blas.preload()
+
+import mlx.core as mx  # noqa: E402
+
+MIN_CHUNK_TOKENS = 64
+"""Of one row in one step, however many read beside it: smaller chunks are slow."""
+CLEAR_EVERY_TOKENS = 4096
+"""MLX keeps freed buffers for later ones of the same size; those of chunks come in many sizes."""
+
+
+class Prefill:
+    """The rows that read. `step_tokens` is what one alone reads in a step; several share it."""
+
+    def __init__(self, model: SlotModel, step_tokens: int) -> None:
+        self.rows: list[Row] = []
+        self._model = model
+        self._step_tokens = step_tokens
+        self._caches: Caches | None = None
+        self._since_cleared = 0
+
+    def join(self, rows: Sequence[Row]) -> None:
+        """Let rows in, with their own caches."""
+        caches = Caches.together([row.take_layers() for row in rows])
+        if self._caches is None:
+            self._caches = caches
+        else:
+            self._caches.extend(caches)
+        self.rows += rows
+
+    def step(self) -> tuple[list[Row], Caches] | None:
+        """Read one chunk; the rows that are through, which leave, and their caches."""
+        if self._caches is None:
+            return None
+        self._read(self._caches)
+        done = [place for place, row in enumerate(self.rows) if len(row.unread) == 1]
+        if not done:
+            return None
+        through = [self.rows[place] for place in done]
+        caches = self._caches.only(done) if len(done) < len(self.rows) else self._caches
+        self.leave(through)
+        return through, caches
+
+    def leave(self, gone: Collection[Row]) -> None:
+        """Take rows out."""
+        keep = [place for place, row in enumerate(self.rows) if row not in gone]
+        if not keep:
+            self.rows, self._caches = [], None
+        elif self._caches is not None and len(keep) < len(self.rows):
+            self.rows = [self.rows[place] for place in keep]
+            self._caches.filter(keep)
+
+    def _read(self, caches: Caches) -> None:
+        share = max(self._step_tokens // len(self.rows), min(MIN_CHUNK_TOKENS, self._step_tokens))
+        chunks = [row.unread[: min(share, len(row.unread) - 1)] for row in self.rows]
+        longest = max(map(len, chunks))
+        if longest == 0:
+            return
+        padding = [longest - len(chunk) for chunk in chunks]
+        if any(padding):
+            for layer in caches.layers:
+                layer.prepare(lengths=[len(chunk) for chunk in chunks], right_padding=padding)
+        tokens = mx.array([chunk + [0] * pad for chunk, pad in zip(chunks, padding, strict=True)])
+        self._model(tokens, caches.layers, route_of([row.slot for row in self.rows]))
+        if any(padding):
+            for layer in caches.layers:
+                layer.finalize()
+        caches.evaluate()
+        for row, chunk in zip(self.rows, chunks, strict=True):
+            row.tokens += chunk
+            del row.unread[: len(chunk)]
+        self._clear(sum(map(len, chunks)))
+
+    def _clear(self, tokens: int) -> None:
+        self._since_cleared += tokens
+        if self._since_cleared >= CLEAR_EVERY_TOKENS:
+            self._since_cleared = 0
+            mx.clear_cache()
