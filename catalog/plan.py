@@ -32,7 +32,7 @@ class RunRequest(BaseModel):
     scope: str = "default"
     """Whose settings and dataset; also accepted as corpus_id or repo_id."""
     dataset_path: str | None = None
-    """JSONL of conversations, or of preference pairs for dpo and orpo."""
+    """JSONL of conversations, or of preference pairs for dpo and orpo: a path, or the id of an uploaded file."""
     validation_path: str | None = None
     """JSONL of rows that are only measured on; without it a tenth of the dataset is held out."""
     base: str | None = None

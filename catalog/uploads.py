@@ -8,6 +8,7 @@ text and never a path, and that an expired one is as good as gone. Knows nothing
 from __future__ import annotations
 
 import builtins
+import re
 import secrets
 import shutil
 import tempfile
@@ -29,6 +30,7 @@ INCOMING_BEGINS = ".incoming."
 INCOMING_LASTS_S = 86_400
 """What came in for longer than a day was left behind by a process that died."""
 MAX_NAME_CHARS = 255
+_ID = re.compile(rf"{ID_BEGINS}[0-9a-f]{{{2 * ID_BYTES}}}")
 
 Purpose = Literal["fine-tune", "user_data"]
 
@@ -115,10 +117,15 @@ class FileStore:
         return file.expires_at is not None and file.expires_at <= self._now().timestamp()
 
 
+def is_file_id(text: str) -> bool:
+    """Whether `text` has the form of a file's id."""
+    return bool(_ID.fullmatch(text))
+
+
 def file_id_of(path: str) -> str | None:
     """The id of the file that lies at `path`; None when it is none of a store's."""
     parts = Path(path).parts
-    is_kept = len(parts) > 1 and parts[-1] == parts[-2] and parts[-1].startswith(ID_BEGINS)
+    is_kept = len(parts) > 1 and parts[-1] == parts[-2] and is_file_id(parts[-1])
     return parts[-1] if is_kept and parts[-4:-2] == FILES_FOLDER.parts else None
 
 

@@ -44,14 +44,23 @@ class Hyperparameters(_Shape):
     n_epochs: Auto | Annotated[int, Field(ge=1, le=1000)] = "auto"
 
 
+class DpoHyperparameters(Hyperparameters):
+    beta: Auto | Annotated[float, Field(gt=0, le=100)] = "auto"
+    """How dearly leaving the base is paid for."""
+
+
 class Supervised(_Shape):
     hyperparameters: Hyperparameters = Hyperparameters()
+
+
+class Dpo(_Shape):
+    hyperparameters: DpoHyperparameters = DpoHyperparameters()
 
 
 class Method(_Shape):
     type: Literal["supervised", "dpo", "reinforcement"]
     supervised: Supervised | None = None
-    dpo: Any = None
+    dpo: Dpo | None = None
     reinforcement: Any = None
 
 
@@ -108,7 +117,13 @@ def create(wanted: JobRequest, desk: Desk) -> Run:
         metadata=wanted.metadata,
         learning_rate_multiplier=1.0 if multiplier == "auto" else multiplier,
     )
-    return training.start(request, desk.settings, desk.home, desk.runs, labels)
+    try:
+        return training.start(request, desk.settings, desk.home, desk.runs, labels)
+    except InvalidRequest as error:
+        if error.param != "objective":
+            raise
+        hint = "Preference pairs need method.type dpo, conversations supervised."
+        raise InvalidRequest(error.message, hint=hint, param="method.type", code="invalid_value") from error
 
 
 def hyperparameters(wanted: JobRequest) -> Hyperparameters:
@@ -118,17 +133,23 @@ def hyperparameters(wanted: JobRequest) -> Hyperparameters:
         return wanted.hyperparameters or Hyperparameters()
     if wanted.hyperparameters is not None:
         raise InvalidRequest("hyperparameters and method are given.", hint="Give method.", param="hyperparameters")
-    if method.type != "supervised":
-        raise _unsupported("method.type", f"ragweld has no {method.type} method")
-    for name in ("dpo", "reinforcement"):
-        if getattr(method, name) is not None:
-            raise InvalidRequest(f"method.{name} is given, but the type is supervised.", param=f"method.{name}")
-    return (method.supervised or Supervised()).hyperparameters
+    for name in ("supervised", "dpo", "reinforcement"):
+        if name != method.type and getattr(method, name) is not None:
+            raise InvalidRequest(f"method.{name} is given, but the type is {method.type}.", param=f"method.{name}")
+    match method.type:
+        case "supervised":
+            return (method.supervised or Supervised()).hyperparameters
+        case "dpo":
+            return (method.dpo or Dpo()).hyperparameters
+        case "reinforcement":
+            raise _unsupported("method.type", "ragweld has no graders to reinforce by")
 
 
 def settings_of(asked: Hyperparameters, profile: Profile) -> dict[str, Any]:
-    """What OpenAI's three numbers are to a run; what is `auto` is left to the profile."""
-    chosen: dict[str, Any] = {}
+    """What OpenAI's numbers are to a run; what is `auto` is left to the settings and the profile."""
+    chosen: dict[str, Any] = {"objective": "dpo" if isinstance(asked, DpoHyperparameters) else "sft"}
+    if isinstance(asked, DpoHyperparameters) and asked.beta != "auto":
+        chosen["dpo_beta"] = asked.beta
     if asked.n_epochs != "auto":
         chosen["epochs"] = asked.n_epochs
     if asked.batch_size != "auto":

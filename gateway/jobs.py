@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,7 +82,7 @@ def _model_named(name: str, runs: RunStore) -> str | None:
         return None
 
 
-def view(run: Run, runs: RunStore, now: datetime) -> dict[str, Any]:
+def view(run: Run, runs: RunStore) -> dict[str, Any]:
     """A run as a job. Blocking: reads the manifest, and the events of a running one."""
     status, asked = status_of(run), _hyperparameters(run)
     ended_at = run.ended_at if status in ("succeeded", "failed", "cancelled") else None
@@ -102,9 +102,9 @@ def view(run: Run, runs: RunStore, now: datetime) -> dict[str, Any]:
         "trained_tokens": trained_tokens(run, runs.model_folder(run.run_id)) if status == "succeeded" else None,
         "error": _error(run) if status == "failed" else None,
         "seed": run.plan.seed,
-        "estimated_finish": estimated_finish(run, runs.metrics_path(run.run_id), now) if status == "running" else None,
+        "estimated_finish": estimated_finish(runs.metrics_path(run.run_id)) if status == "running" else None,
         "integrations": [],
-        "method": {"type": "supervised", "supervised": {"hyperparameters": asked}},
+        "method": _method(run, asked),
         "metadata": run.labels.metadata,
     }
 
@@ -115,6 +115,17 @@ def _hyperparameters(run: Run) -> dict[str, Any]:
         "batch_size": run.plan.batch_size * run.plan.grad_accum_steps,
         "learning_rate_multiplier": run.labels.learning_rate_multiplier,
     }
+
+
+def _method(run: Run, asked: dict[str, Any]) -> dict[str, Any] | None:
+    """OpenAI's name of the objective; None for one that OpenAI does not have."""
+    match run.plan.objective:
+        case "sft":
+            return {"type": "supervised", "supervised": {"hyperparameters": asked}}
+        case "dpo":
+            return {"type": "dpo", "dpo": {"hyperparameters": asked | {"beta": run.plan.dpo_beta}}}
+        case "orpo":
+            return None
 
 
 def _file(path: str) -> str:
@@ -142,13 +153,10 @@ def trained_tokens(run: Run, folder: Path) -> int | None:
     return round(tokens * steps / max(1, steps_per_epoch))
 
 
-def estimated_finish(run: Run, metrics: Path, now: datetime) -> int | None:
-    """Unix time at which a running run ends if it goes on as it went; None before it has gone far."""
-    percents = [event.percent for event in events.read_events(metrics) if event.percent]
-    if not percents or run.started_at is None:
-        return None
-    began = datetime.fromisoformat(run.started_at)
-    return int(began.timestamp() + (now - began).total_seconds() * 100 / percents[-1])
+def estimated_finish(metrics: Path) -> int | None:
+    """Unix time at which a running run ends if it goes on as it went; None before its first steps."""
+    told = [event for event in events.read_events(metrics) if event.eta_s is not None]
+    return int(unix(told[-1].ts) + (told[-1].eta_s or 0.0)) if told else None
 
 
 def has_metadata(run: Run, wanted: Mapping[str, str] | None) -> bool:
@@ -230,8 +238,7 @@ def checkpoints(run: Run, metrics: Path) -> Iterator[dict[str, Any]]:
 
 def listing(found: Sequence[Run], runs: RunStore) -> list[dict[str, Any]]:
     """Runs as jobs, in their order. Blocking."""
-    now = datetime.now(UTC)
-    return [view(run, runs, now) for run in found]
+    return [view(run, runs) for run in found]
 
 
 def unix(stamp: str) -> int:

@@ -23,6 +23,7 @@ from catalog.ids import AdapterId, BaseId
 from catalog.plan import Profile, RunRequest, check_fits, resolve
 from catalog.runs import NO_LABELS, Decided, Labels, Promotion, Run, RunStore, Summary, stamp
 from catalog.settings import Settings
+from catalog.uploads import FileStore, is_file_id
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +46,13 @@ class RollbackRequest(BaseModel):
 
 
 def dataset_path(named: str | None, settings: Settings, home: Path) -> Path:
-    """The dataset of a run: as named, else the settings', else the shipped sample. Relative ones lie in the home."""
+    """The dataset of a run: as named, else the settings', else the shipped sample. Relative ones lie in the home.
+
+    The id of an uploaded file is as good as a path; raises NotFound when there is none.
+    """
     chosen = named or settings.training.ragweld_agent_train_dataset_path or settings.evaluation.eval_dataset_path
+    if is_file_id(chosen):
+        return FileStore(home).content_path(chosen)
     return home / Path(chosen).expanduser() if chosen else datasets.sample_path()
 
 

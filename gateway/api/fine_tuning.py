@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from litestar import Request, get, post
@@ -110,7 +109,7 @@ async def _ask(here: Context, job_id: str, wish: Wish) -> dict[str, Any]:
 
 async def _view(here: Context, run_id: str) -> dict[str, Any]:
     def read() -> dict[str, Any]:
-        return jobs.view(here.runs.get(run_id), here.runs, datetime.now(UTC))
+        return jobs.view(here.runs.get(run_id), here.runs)
 
     return await asyncio.to_thread(read)
 

@@ -125,6 +125,11 @@ def test_auto_and_the_older_field_are_understood(gateway: Served, file_id: str) 
         ({"integrations": [{"type": "wandb", "wandb": {"project": "p"}}]}, "integrations"),
         ({"method": {"type": "reinforcement", "reinforcement": {}}}, "method.type"),
         ({"method": {"type": "supervised", "dpo": {}}}, "method.dpo"),
+        ({"method": {"type": "dpo"}}, "method.type"),
+        (
+            {"method": {"type": "supervised", "supervised": {"hyperparameters": {"beta": 1}}}},
+            "method.supervised.hyperparameters.beta",
+        ),
         ({"method": {"type": "supervised"}, "hyperparameters": {}}, "hyperparameters"),
         ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs.literal['auto']"),
         ({"hyperparameters": {"learning_rate_multiplier": 999}}, "hyperparameters"),
@@ -142,6 +147,29 @@ def test_what_cannot_be_done_is_refused_by_its_name(
         param,
     )
     assert gateway.context.runs.list() == []
+
+
+def test_preference_pairs_are_learned_from_by_dpo(gateway: Served) -> None:
+    client = gateway.client()
+    pair = {
+        "input": {"messages": [{"role": "user", "content": "How is it?"}]},
+        "preferred_output": [{"role": "assistant", "content": "good"}],
+        "non_preferred_output": [{"role": "assistant", "content": "bad"}],
+    }
+    pairs = client.files.create(file=("pairs.jsonl", json.dumps(pair).encode() + b"\n"), purpose="fine-tune").id
+    job = client.fine_tuning.jobs.create(
+        model=BASE,
+        training_file=pairs,
+        method={"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.3, "n_epochs": 2}}},
+    )
+    found = raw_job(gateway, job.id).method
+    assert found is not None and found.type == "dpo" and found.dpo is not None and found.dpo.hyperparameters is not None
+    assert (found.dpo.hyperparameters.beta, found.dpo.hyperparameters.n_epochs) == (0.3, 2)
+    plan = gateway.context.runs.get(job.id.removeprefix("ftjob-")).plan
+    assert (plan.objective, plan.dpo_beta, plan.epochs) == ("dpo", 0.3, 2)
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.fine_tuning.jobs.create(model=BASE, training_file=pairs)
+    assert caught.value.param == "method.type"
 
 
 def test_a_file_of_another_purpose_is_no_training_file(gateway: Served) -> None:
@@ -202,6 +230,14 @@ def test_a_run_begun_elsewhere_is_a_job_too(gateway: Served) -> None:
     assert raw_job(gateway, job.id).hyperparameters.learning_rate_multiplier is None
 
 
+def test_a_run_may_be_given_an_uploaded_file_by_its_id(gateway: Served, file_id: str) -> None:
+    started = gateway.call("POST", "/api/agent/train/start", {"dataset_path": file_id})
+    assert started.status == 200, started.body
+    assert raw_job(gateway, f"ftjob-{started.json()['run_id']}").training_file == file_id
+    absent = gateway.call("POST", "/api/agent/train/start", {"dataset_path": f"file-{'0' * 24}"})
+    assert (absent.status, absent.error["param"]) == (404, "file_id")
+
+
 def test_jobs_are_listed_in_pages_and_by_metadata(gateway: Served, file_id: str) -> None:
     jobs = gateway.client().fine_tuning.jobs
     made = [
@@ -251,9 +287,9 @@ def test_a_running_job_is_estimated(gateway: Served, file_id: str) -> None:
     job = gateway.client().fine_tuning.jobs.create(model=BASE, training_file=file_id)
     claimed = claim(gateway)
     assert raw_job(gateway, job.id).estimated_finish is None
-    gateway.context.runs.append(claimed.run.run_id, "progress", step=1, percent=50.0)
+    gateway.context.runs.append(claimed.run.run_id, "telemetry", step=1, loss=1.0, eta_s=60.0)
     running = raw_job(gateway, job.id)
-    assert running.estimated_finish is not None and running.estimated_finish >= running.created_at
+    assert running.estimated_finish is not None and running.estimated_finish >= running.created_at + 60
     claimed.claim.release()
 
 
