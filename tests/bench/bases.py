@@ -1,4 +1,4 @@
-"""The two bases of the benches, float32 on disk so that both sides compute alike: nano, and about 100 M parameters."""
+"""The bases of the benches, float32 on disk so that both sides compute alike: nano, about 27 M and 100 M parameters."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ import mlx.core as mx  # noqa: E402
 from mlx.utils import tree_flatten  # noqa: E402
 from mlx_lm.models import qwen3  # noqa: E402
 
+SHAPE_27M = {"hidden_size": 512, "num_hidden_layers": 8, "intermediate_size": 1536} | {
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 64,
+    "vocab_size": 4096,
+}
 SHAPE_100M = {"hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 2304} | {
     "num_attention_heads": 12,
     "num_key_value_heads": 4,
@@ -23,15 +29,17 @@ SHAPE_100M = {"hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 
 }
 
 
-def write(name: str, folder: Path) -> Path:
-    """Write base `nano` or `100m` into `folder` and return it."""
+SHAPES = {"nano": {}, "27m": SHAPE_27M, "100m": SHAPE_100M}
+
+
+def write(name: str, folder: Path, **shape: int) -> Path:
+    """Write base `nano`, `27m` or `100m` into `folder` and return it; `shape` changes its config."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in NANO_FOLDER.iterdir():
         if path.suffix in (".json", ".jinja"):
             shutil.copyfile(path, folder / path.name)
     config = json.loads((NANO_FOLDER / "config.json").read_bytes())
-    if name == "100m":
-        config |= SHAPE_100M
+    config |= SHAPES[name] | shape
     model = qwen3.Model(qwen3.ModelArgs.from_dict(config))
     if name == "nano":
         model.load_weights(str(NANO_FOLDER / "model.safetensors"))

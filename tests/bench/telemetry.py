@@ -1,0 +1,90 @@
+"""What telling a run costs beside its steps: everything but the steps themselves, in seconds of the processor.
+
+The default run on nano without evaluations and saves, as it is and without the probe batch whose loss colours the path
+(that is the surface's share). What is neither step nor start is the cost of telling: norms, the sketch, the events.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from catalog.plan import Plan
+from catalog.runs import RunStore
+from catalog.settings import TrainingSettings
+from tests.bench.trainers import NANO, default_plan
+from trainer import course, lesson
+from trainer.batches import Batch
+from trainer.evaluate import exam
+from trainer.exporter import Board
+from trainer.learner import ANYTHING, Learner, StepResult
+from trainer.lesson import Lesson
+from trainer.steadiness import Bounds
+from trainer.telemetry import Reporter
+
+
+class TimedLearner(Learner):
+    """A learner that adds up what its steps take."""
+
+    step_cpu_s = 0.0
+
+    def step(
+        self,
+        step: int,
+        micro_batches: Iterable[Batch],
+        lr: float,
+        between: Callable[[], None],
+        expected: Bounds = ANYTHING,
+    ) -> StepResult:
+        began_s = time.process_time()
+        result = super().step(step, micro_batches, lr, between, expected)
+        self.step_cpu_s += time.process_time() - began_s
+        return result
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--interval", type=int, default=TrainingSettings().ragweld_agent_telemetry_interval_steps)
+    arguments = parser.parse_args()
+    plan = default_plan(epochs=arguments.epochs, telemetry_interval_steps=arguments.interval)
+    ratios = {}
+    for name in ("without_probe", "with_probe"):
+        with tempfile.TemporaryDirectory() as scratch:
+            ratios[name] = round(cost(plan, Path(scratch), has_probe=name == "with_probe"), 4)
+        print(f"{name}: {ratios[name]:.2%} of the steps' time", flush=True)
+    print(json.dumps({"bench": "telemetry", "model": NANO, "interval": arguments.interval, "ratios": ratios}))
+
+
+def cost(plan: Plan, home: Path, *, has_probe: bool) -> float:
+    """Processor seconds beside the steps, for each of the steps."""
+    store, prepared = RunStore(home), lesson.prepare(plan, home)
+    learner = prepared.learner = timed(prepared)
+    prepared.held_out = exam([])
+    if not has_probe:
+        prepared.probe = exam([])
+    reporter = Reporter(
+        store,
+        Board(),
+        store.create("default", plan).run_id,
+        NANO,
+        steps_planned=prepared.steps,
+        points_planned=prepared.steps // plan.telemetry_interval_steps,
+    )
+    began_s = time.process_time()
+    course.run(prepared, reporter, lambda: None, time.monotonic, lambda _course, _is_wanted: None)
+    return (time.process_time() - began_s - learner.step_cpu_s) / learner.step_cpu_s
+
+
+def timed(prepared: Lesson) -> TimedLearner:
+    """The lesson's learner, timed."""
+    return TimedLearner(prepared.learner.model, prepared.objective, prepared.plan.seed)
+
+
+if __name__ == "__main__":
+    main()
