@@ -93,19 +93,18 @@ class Lesson:
         return batches.make_batch([self.material.train.rows[index] for index in indices])
 
     def measure_reference(self, between: Callable[[], None]) -> bool:
-        """Let every pair know what the base holds of it, where the objective asks; says whether it did.
+        """Let every pair know what the base holds of it, where the objective asks; says whether it did. The probe's do.
 
         Bit for bit the same at every call, so a resumed run need not have saved it.
         """
         if not self.objective.needs_reference:
             return False
-        sides = (
+        train, held_out = (
             replace(side, rows=with_reference(self.learner.model, self.scorer, side.rows, between))
             for side in (self.material.train, self.material.held_out)
         )
-        train, held_out = sides
         self.material = replace(self.material, train=train, held_out=held_out)
-        self.held_out, self.probe = exam(held_out.rows), exam(_probe_rows(self.material, self.plan.seed))
+        self.held_out = exam(held_out.rows)
         return True
 
     def micro_batches(self, step: StepRows) -> Iterator[batches.Batch]:
@@ -140,6 +139,9 @@ def prepare(plan: Plan, home: Path) -> Lesson:
     config = add_lora(base.model, lora, plan.seed).model_copy(update={"model": base.base})
     if plan.grad_checkpoint:
         recompute_blocks(base.model)
+    probe_rows = _probe_rows(material, plan.seed)
+    if objective.needs_reference:
+        probe_rows = with_reference(base.model, parts, probe_rows)
     rule = UpdateRule(plan.optimizer, plan.weight_decay, plan.max_grad_norm)
     return Lesson(
         plan=plan,
@@ -152,7 +154,7 @@ def prepare(plan: Plan, home: Path) -> Lesson:
         objective=objective,
         learner=Learner(base.model, objective, plan.seed, rule),
         held_out=exam(material.held_out.rows),
-        probe=exam(_probe_rows(material, plan.seed)),
+        probe=exam(probe_rows),
     )
 
 
@@ -166,10 +168,10 @@ def _objective(plan: Plan, parts: Scorer) -> Objective:
             return OddsRatio(parts, plan.orpo_lambda)
 
 
-def _probe_rows(material: Material, seed: int) -> list[rows.TrainingRow]:
+def _probe_rows(material: Material, seed: int) -> tuple[rows.TrainingRow, ...]:
     held_out = material.held_out.rows
     chosen = np.random.default_rng(seed).permutation(len(held_out))[:PROBE_ROWS]
-    return [held_out[index] for index in sorted(chosen)]
+    return tuple(held_out[index] for index in sorted(chosen))
 
 
 def in_words(lesson: Lesson) -> list[str]:

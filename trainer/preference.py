@@ -111,7 +111,7 @@ def answer_nats(scorer: Scorer, batch: Batch) -> mx.array:
 
 
 def with_reference(
-    model: nn.Module, scorer: Scorer, rows: Sequence[TrainingRow], between: Callable[[], None]
+    model: nn.Module, scorer: Scorer, rows: Sequence[TrainingRow], between: Callable[[], None] = lambda: None
 ) -> tuple[TrainingRow, ...]:
     """The pairs with what the model without its adapter holds of them, measured once, in batches that depend on the
     rows alone. `between` is called before each batch and may raise to give up."""

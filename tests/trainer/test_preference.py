@@ -222,6 +222,8 @@ def test_a_run_on_pairs_learns_measures_and_promotes(
     assert measured[-1]["eval_loss"] < measured[0]["eval_loss"]
     assert measured[-1]["eval_margin"] > measured[0]["eval_margin"]
     assert measured[-1]["eval_accuracy"] == 1.0
+    probes = [event.probe_loss for event in home.of_type(run, "telemetry")]
+    assert probes[-1] < (np.log(2) if kind == "dpo" else probes[0])
     if kind == "dpo":
         assert measured[0] == {"eval_loss": pytest.approx(np.log(2)), "eval_accuracy": 0.5, "eval_margin": 0.0}
     assert run.promotion.promoted
