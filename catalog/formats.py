@@ -1,9 +1,10 @@
 """Adapters made elsewhere, brought into the house's layout, and ours taken out of it.
 
 Read: ours and mlx-lm's (`adapters.safetensors`, `adapter_config.json`), PEFT's (`adapter_model.safetensors`, names
-`base_model.model.<layer>.lora_A.weight` [rank, in], scale alpha / r, or alpha / sqrt(r) with rslora), and a bare
-`adapter.npz` beside a config. Written: PEFT. Whether an adapter fits a base is `catalog.base.lora`'s question; here it
-is only told what it is. Source: Hugging Face PEFT's LoraConfig and checkpoint format.
+`base_model.model.<layer>.lora_A.weight` [rank, in], scale alpha / r, or alpha / sqrt(r) with rslora, DoRA's
+`lora_magnitude_vector` [out]), and a bare `adapter.npz` beside a config. Written: PEFT. Whether an adapter fits a base
+is `catalog.base.lora`'s question; here it is only told what it is. Source: Hugging Face PEFT's LoraConfig and
+checkpoint format.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from catalog.errors import InvalidAdapter
 
 PEFT_WEIGHTS_FILE = "adapter_model.safetensors"
 _PEFT_PREFIX = "base_model.model."
-_PEFT_PARTS = {"lora_A.weight": "lora_a", "lora_B.weight": "lora_b"}
+_PEFT_PARTS = {"lora_A.weight": "lora_a", "lora_B.weight": "lora_b", "lora_magnitude_vector": "m"}
+_PEFT_MAGNITUDE = "lora_magnitude_vector.weight"
+"""What PEFT names a magnitude in memory, and some trainers on disk."""
 _PEFT_REFUSED = (
     "rank_pattern",
     "alpha_pattern",
     "modules_to_save",
-    "use_dora",
     "lora_bias",
     "layer_replication",
     "target_parameters",
@@ -75,8 +77,9 @@ def export_peft(source: Path, target: Path, *, base_model: str) -> None:
         "r": parameters["rank"],
         "lora_alpha": parameters["scale"] * parameters["rank"],
         "lora_dropout": parameters.get("dropout", 0.0),
-        "target_modules": sorted({name.split(".")[-3] for name in theirs}),
+        "target_modules": sorted({name.split(".")[-2] for name in ours}),
         "layers_to_transform": sorted({int(_block_of(name)[0]) for name in ours}),
+        "use_dora": config.get("fine_tune_type") == "dora",
         "bias": "none",
         "inference_mode": True,
     }
@@ -97,7 +100,7 @@ def _from_peft(source: Path, staging: Path) -> None:
     _save(ours, staging)
     blocks = [_block_of(name) for name in ours]
     document = {
-        "fine_tune_type": "lora",
+        "fine_tune_type": "dora" if config.get("use_dora") else "lora",
         "num_layers": -1,  # all, for how many the base has is not known here
         "lora_parameters": {
             "rank": rank,
@@ -116,6 +119,8 @@ def _block_of(name: str) -> list[str]:
 
 
 def _our_name(name: str) -> str:
+    if name.endswith(_PEFT_MAGNITUDE):
+        name = name.removesuffix(".weight")
     for theirs, ours in _PEFT_PARTS.items():
         if name.startswith(_PEFT_PREFIX) and name.endswith(f".{theirs}") and ".layers." in name:
             return name.removeprefix(_PEFT_PREFIX).removesuffix(theirs) + ours

@@ -12,7 +12,7 @@ from typing import Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from catalog.errors import InvalidRequest
-from catalog.settings import LrSchedule, Objective, Optimizer, TrainingSettings
+from catalog.settings import LoraKind, LrSchedule, Objective, Optimizer, TrainingSettings
 
 T = TypeVar("T")
 
@@ -65,6 +65,8 @@ class RunRequest(BaseModel):
     """Tokens of the longest row."""
     overlong: Overlong = "drop"
     """What becomes of longer ones: `drop` counts them, `cut_oldest` leaves out oldest exchanges, whole ones."""
+    lora_kind: LoraKind | None = None
+    """lora, or dora: LoRA that learns besides how strong each output is."""
     lora_rank: int | None = Field(None, ge=1, le=128)
     lora_alpha: float | None = Field(None, gt=0, le=512)
     lora_dropout: float | None = Field(None, ge=0, le=0.5)
@@ -127,6 +129,7 @@ class Plan(BaseModel):
     objective: Objective = "sft"
     dpo_beta: float = 0.1
     orpo_lambda: float = 0.1
+    lora_kind: LoraKind = "lora"
 
     @property
     def loss_kind(self) -> tuple[str, float | None]:
@@ -228,6 +231,7 @@ def resolve(
         objective=objective,
         dpo_beta=_first(request.dpo_beta, t.ragweld_agent_dpo_beta),
         orpo_lambda=_first(request.orpo_lambda, t.ragweld_agent_orpo_lambda),
+        lora_kind=_first(request.lora_kind, t.ragweld_agent_lora_kind),
     )
 
 

@@ -32,6 +32,7 @@ Names = Annotated[list[str], BeforeValidator(_split_commas)]
 Optimizer = Literal["adamw", "adafactor"]
 LrSchedule = Literal["cosine", "linear", "constant"]
 Objective = Literal["sft", "dpo", "orpo"]
+LoraKind = Literal["lora", "dora"]
 
 
 class Section(BaseModel):
@@ -116,6 +117,8 @@ class TrainingSettings(Section):
     """How often the adapter folder is looked at for changes; 0 is at every request."""
     ragweld_agent_train_dataset_path: str = ""
     """JSONL of conversations; empty uses evaluation.eval_dataset_path, then the shipped sample."""
+    ragweld_agent_lora_kind: LoraKind = "lora"
+    """lora, or dora: LoRA that learns besides how strong each output is, for about twice the time."""
     ragweld_agent_lora_rank: int = Field(16, ge=1, le=128)
     """Rank of the LoRA matrices."""
     ragweld_agent_lora_alpha: float = Field(32.0, gt=0, le=512)

@@ -56,20 +56,30 @@ def write_adapter(
     rank: int = 4,
     keys: tuple[str, ...] = ("self_attn.q_proj",),
     size: float = 0.5,
+    kind: str = "lora",
 ) -> Path:
-    """Write an adapter in mlx-lm's layout whose effect is plain to see, and return its folder."""
+    """Write an adapter in mlx-lm's layout whose effect is plain to see, and return its folder.
+
+    Of kind "dora" it also makes each output up to half stronger or weaker.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     config = json.loads((base / "config.json").read_bytes())
     model = qwen3.Model(qwen3.ModelArgs.from_dict(config))
     parameters = {"rank": rank, "scale": 2.0, "dropout": 0.0, "keys": list(keys)}
-    linear_to_lora_layers(model, config["num_hidden_layers"], parameters)
+    linear_to_lora_layers(model, config["num_hidden_layers"], parameters, use_dora=kind == "dora")
     mx.random.seed(seed)
     tensors = {
         name: mx.random.normal(value.shape) * size
         for name, value in tree_flatten(model.parameters())
         if name.endswith(("lora_a", "lora_b"))
     }
+    if kind == "dora":
+        whole = mx.load(str(base / "model.safetensors"))
+        for name in [name for name in tensors if name.endswith("lora_a")]:
+            layer = name.removesuffix(".lora_a")
+            lengths = mx.linalg.norm(whole[f"{layer}.weight"].astype(mx.float32), axis=1)
+            tensors[f"{layer}.m"] = lengths * mx.random.uniform(0.5, 1.5, lengths.shape)
     mx.save_safetensors(str(folder / "adapters.safetensors"), tensors)
-    document = {"fine_tune_type": "lora", "num_layers": config["num_hidden_layers"], "lora_parameters": parameters}
+    document = {"fine_tune_type": kind, "num_layers": config["num_hidden_layers"], "lora_parameters": parameters}
     (folder / "adapter_config.json").write_text(json.dumps(document))
     return folder

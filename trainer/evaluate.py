@@ -22,6 +22,7 @@ blas.preload()
 import mlx.core as mx  # noqa: E402
 import mlx.nn as nn  # noqa: E402
 from mlx.utils import tree_unflatten  # noqa: E402
+from mlx_lm.tuner.dora import DoRALinear  # noqa: E402
 from mlx_lm.tuner.lora import LoRALinear  # noqa: E402
 
 ROWS_AT_ONCE = 8
@@ -94,8 +95,12 @@ def wearing(model: nn.Module, adapter: Adapter) -> Iterator[None]:
     modules = dict(model.named_modules())
     layers = []
     for path, (a, b) in adapter.pairs.items():
-        layer = LoRALinear.from_base(modules[path], r=adapter.rank, dropout=0.0, scale=1.0)
+        magnitude = adapter.magnitudes.get(path)
+        kind = LoRALinear if magnitude is None else DoRALinear
+        layer = kind.from_base(modules[path], r=adapter.rank, dropout=0.0, scale=1.0)
         layer.lora_a, layer.lora_b = mx.array(a), mx.array(b)
+        if magnitude is not None:
+            layer.m = mx.array(magnitude)
         layers.append((path, layer))
     model.update_modules(tree_unflatten(layers))
     try:

@@ -30,6 +30,7 @@ from trainer.recompute import recompute_blocks
 from trainer.rows import Material
 
 PROBE_ROWS = 4
+KINDS = {"lora": "LoRA", "dora": "DoRA"}
 
 
 @dataclass(slots=True)
@@ -135,7 +136,9 @@ def prepare(plan: Plan, home: Path) -> Lesson:
     shapes = linear_shapes(base.model)
     parts = scorer(base.model)
     objective = _objective(plan, parts)
-    lora = LoraSettings(plan.lora_rank, plan.lora_alpha, plan.lora_dropout, tuple(plan.lora_target_modules))
+    lora = LoraSettings(
+        plan.lora_rank, plan.lora_alpha, plan.lora_dropout, tuple(plan.lora_target_modules), plan.lora_kind
+    )
     config = add_lora(base.model, lora, plan.seed).model_copy(update={"model": base.base})
     if plan.grad_checkpoint:
         recompute_blocks(base.model)
@@ -188,8 +191,8 @@ def in_words(lesson: Lesson) -> list[str]:
         f"supervised), {len(held_out.rows)} held out {_held_out_by(plan)}, {lesson.material.leaked} of them equal to "
         f"one that is learned from; of those longer than {plan.max_length} tokens {train.dropped + held_out.dropped} "
         f"dropped, {train.cut + held_out.cut} kept without their oldest exchanges.",
-        f"LoRA of rank {plan.lora_rank} on {', '.join(plan.lora_target_modules)} of {blocks} blocks: {numbers:,} "
-        f"trainable numbers.",
+        f"{KINDS[plan.lora_kind]} of rank {plan.lora_rank} on {', '.join(plan.lora_target_modules)} of {blocks} "
+        f"blocks: {numbers:,} trainable numbers.",
         f"What falls is the {lesson.objective.in_words}.",
         f"{lesson.steps} steps: {plan.epochs} epochs of {lesson.steps_per_epoch}, each of at most "
         f"{plan.grad_accum_steps} micro-batches of {plan.batch_size} rows; the learning rate rises for {rising} "

@@ -15,6 +15,7 @@ from catalog.base import blas
 from catalog.base.lora import Adapter, LinearShape, linear_shapes
 from catalog.errors import Overloaded
 from catalog.ids import AdapterId
+from gateway.engine.magnitudes import Magnitudes
 
 blas.preload()
 
@@ -83,6 +84,7 @@ class SlotLinear(nn.Module):  # type: ignore[misc]
         super().__init__()
         self.linear = linear
         self.stacks = stacks
+        self.magnitudes = Magnitudes(linear)
         self._routing = routing
 
     def __call__(self, x: mx.array) -> mx.array:
@@ -97,7 +99,7 @@ class SlotLinear(nn.Module):  # type: ignore[misc]
             wide = x.astype(self.stacks.a.dtype)
             inner = mx.gather_mm(wide, self.stacks.a, rhs_indices=route)
             delta = mx.gather_mm(inner, self.stacks.b, rhs_indices=route)
-        return y + delta.astype(y.dtype)
+        return self.magnitudes.apply(y + delta.astype(y.dtype), route)
 
 
 class SlotModel:
@@ -128,7 +130,10 @@ class SlotModel:
         changed: list[mx.array] = []
         for path, layer in self._slotted.items():
             pair = adapter.pairs.get(path)
-            changed += layer.stacks.write(slot, (mx.array(pair[0]), mx.array(pair[1])) if pair else None)
+            matrices = (mx.array(pair[0]), mx.array(pair[1])) if pair else None
+            magnitude = adapter.magnitudes.get(path)
+            changed += layer.stacks.write(slot, matrices)
+            changed += layer.magnitudes.write(slot, matrices, None if magnitude is None else mx.array(magnitude))
         mx.eval(changed)
 
     def grow(self, slots: int, rank: int) -> None:

@@ -35,6 +35,26 @@ def test_out_to_peft_and_back_is_the_same_adapter(ours: Path, tmp_path: Path) ->
     assert new.lora_parameters.keys == ["mlp.down_proj", "self_attn.q_proj"]
 
 
+def test_a_dora_adapter_keeps_its_magnitudes_out_to_peft_and_back(ours: Path, tmp_path: Path) -> None:
+    dora = write_adapter(tmp_path / "dora", ours.parent / "base", seed=4, kind="dora")
+    formats.export_peft(dora, tmp_path / "peft", base_model="base")
+    config = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
+    assert (config["use_dora"], config["target_modules"]) == (True, ["q_proj"])
+    path = tmp_path / "peft" / "adapter_model.safetensors"
+    theirs = load_file(path)
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector"
+    assert theirs[name].shape == (64,)
+    for spelt in (name, f"{name}.weight"):
+        save_file({spelt if one == name else one: value for one, value in theirs.items()}, path)
+        formats.normalise(tmp_path / "peft", tmp_path / "back")
+        before, after = load_file(dora / "adapters.safetensors"), load_file(tmp_path / "back" / "adapters.safetensors")
+        assert before.keys() == after.keys()
+        assert all(np.array_equal(before[name], after[name]) for name in before)
+        assert read_config(tmp_path / "back").fine_tune_type == "dora"
+    formats.export_peft(ours, tmp_path / "plain", base_model="base")
+    assert json.loads((tmp_path / "plain" / "adapter_config.json").read_text())["use_dora"] is False
+
+
 def test_peft_shapes_and_scale_are_those_of_peft(ours: Path, tmp_path: Path) -> None:
     formats.export_peft(ours, tmp_path / "peft", base_model="base")
     config = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
@@ -84,7 +104,7 @@ def test_a_bare_npz_is_read(ours: Path, tmp_path: Path) -> None:
     assert content_id(tmp_path / "direct") == content_id(ours)
 
 
-@pytest.mark.parametrize("option", ["use_dora", "rank_pattern", "modules_to_save"])
+@pytest.mark.parametrize("option", ["lora_bias", "rank_pattern", "modules_to_save"])
 def test_what_cannot_be_served_is_refused_and_nothing_is_left(ours: Path, tmp_path: Path, option: str) -> None:
     formats.export_peft(ours, tmp_path / "peft", base_model="base")
     path = tmp_path / "peft" / "adapter_config.json"

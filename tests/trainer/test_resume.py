@@ -155,8 +155,9 @@ def test_killed_anywhere_and_resumed_it_is_the_run_that_was_never_stopped(
         {"optimizer": "adafactor", "lr_schedule": "linear", "weight_decay": 0.1},
         {"grad_checkpoint": True, "lr_schedule": "constant", "max_grad_norm": 0.0},
         {"eval_interval_steps": 1, "early_stopping_patience": 6, "lr": 1e-12},
+        {"lora_kind": "dora"},
     ],
-    ids=["adafactor", "recomputing", "early stopping"],
+    ids=["adafactor", "recomputing", "early stopping", "dora"],
 )
 def test_under_every_setting_killed_and_resumed_is_never_stopped(
     home: Home, plan: Plan, changes: dict[str, object]

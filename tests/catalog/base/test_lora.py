@@ -111,6 +111,47 @@ def test_a_wrong_tensor_is_refused_by_name(
     assert tensor in refusal.value.message
 
 
+def test_a_dora_adapter_is_read_with_its_magnitudes(base: Path, shapes: Any, tmp_path: Path) -> None:
+    folder = write_adapter(tmp_path / "dora", base, seed=1, kind="dora")
+    read = read_adapter(folder, shapes)
+    assert np.array_equal(read.magnitudes[Q0], load_file(folder / "adapters.safetensors")[f"{Q0}.m"])
+    assert read.magnitudes.keys() == read.pairs.keys()
+
+
+def forget_m(tensors: Tensors, config: dict[str, Any]) -> None:
+    del tensors[f"{Q0}.m"]
+
+
+def short_m(tensors: Tensors, config: dict[str, Any]) -> None:
+    tensors[f"{Q0}.m"] = tensors[f"{Q0}.m"][:-1].copy()
+
+
+def said_to_be_lora(tensors: Tensors, config: dict[str, Any]) -> None:
+    config["fine_tune_type"] = "lora"
+
+
+@pytest.mark.parametrize("spoil", [forget_m, short_m, said_to_be_lora])
+def test_a_dora_adapter_without_its_own_magnitudes_is_refused_by_name_and_never_read_as_lora(
+    spoil: Callable[[Tensors, dict[str, Any]], None], base: Path, shapes: Any, tmp_path: Path
+) -> None:
+    folder = write_adapter(tmp_path / "dora", base, seed=1, kind="dora")
+    path, config_path = folder / "adapters.safetensors", folder / "adapter_config.json"
+    tensors, config = load_file(path), json.loads(config_path.read_text())
+    spoil(tensors, config)
+    save_file(tensors, path)
+    config_path.write_text(json.dumps(config))
+    with pytest.raises(InvalidAdapter) as refusal:
+        read_adapter(folder, shapes)
+    assert refusal.value.tensor == f"{Q0}.m"
+
+
+def test_an_adapter_of_another_kind_is_refused(adapter: Path, shapes: Any) -> None:
+    path = adapter / "adapter_config.json"
+    path.write_text(path.read_text().replace('"fine_tune_type": "lora"', '"fine_tune_type": "full"'))
+    with pytest.raises(InvalidAdapter, match="'full' adapter; lora, dora can be served"):
+        read_adapter(adapter, shapes)
+
+
 def truncated(content: bytes) -> bytes:
     return content[:-17]
 
