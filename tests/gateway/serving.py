@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ class Served:
     server: GatewayServer
     loop: asyncio.AbstractEventLoop
     port: int
+    clients: list[openai.OpenAI] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -73,7 +74,10 @@ class Served:
         return self.call("POST", "/v1/chat/completions", body, headers)
 
     def client(self) -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=DEADLINE_S)
+        """The official client; its connections are closed with the gateway."""
+        made = openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=DEADLINE_S)
+        self.clients.append(made)
+        return made
 
     def raw(self, *pieces: bytes, timeout_s: float = DEADLINE_S) -> bytes:
         """Everything that comes back on one connection until it is closed."""
@@ -119,6 +123,8 @@ def served(
     try:
         yield running
     finally:
+        for client in running.clients:
+            client.close()
         if thread.is_alive():
             running.end()
             running.end()
