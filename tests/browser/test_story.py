@@ -66,11 +66,17 @@ def taught(house: House, opened: Opened) -> str:
 
 
 def steps_in_table(page: Page) -> list[int]:
-    """The steps of the path, as its table shows them, newest first."""
+    """The steps of the path on the plane of its telemetry, as its table shows them, newest first."""
+    on_plane(page, "frozen")
     page.get_by_test_id("descent-table").click()
     cells = page.get_by_test_id("descent").locator("tbody tr td:first-child").all_inner_texts()
     page.get_by_test_id("descent-table").click()
     return [int(cell) for cell in cells]
+
+
+def on_plane(page: Page, kind: str) -> None:
+    """Show the path on a plane that the run surely has by now."""
+    page.get_by_test_id("plane").select_option(kind)
 
 
 def told_steps(house: House, run_id: str) -> list[int]:
@@ -96,6 +102,7 @@ def test_a_run_is_watched_to_its_end_with_every_point(house: House, opened: Open
     with opened(house.gateway, f"#/runs/{taught}") as page:
         wait_for(page, "completed")
         told = told_steps(house, taught)
+        on_plane(page, "frozen")
         expect(page.get_by_test_id("shown-step")).to_contain_text(str(told[-1]))
         assert steps_in_table(page) == told[::-1]
         expect(page.get_by_test_id("hud-step")).to_contain_text(f"{told[-1]} / {told[-1]}")
@@ -128,6 +135,7 @@ def test_the_picker_lists_what_the_catalog_does(house: House, opened: Opened, ta
 
 def test_a_finished_run_is_replayed(house: House, opened: Opened, taught: str) -> None:
     with opened(house.gateway, f"#/runs/{taught}") as page:
+        on_plane(page, "frozen")
         last = told_steps(house, taught)[-1]
         expect(page.get_by_test_id("shown-step")).to_contain_text(f"{last} / {last}")
         page.get_by_test_id("speed").select_option("4")
@@ -136,6 +144,15 @@ def test_a_finished_run_is_replayed(house: House, opened: Opened, taught: str) -
         expect(page.get_by_test_id("shown-step")).to_contain_text(f"{last} / {last}", timeout=20_000)
         page.get_by_test_id("scrub").fill("3")
         expect(page.get_by_test_id("shown-step")).to_contain_text(f"{told_steps(house, taught)[2]} /")
+
+
+def test_the_surface_is_drawn_where_it_was_measured(house: House, opened: Opened, taught: str) -> None:
+    with opened(house.gateway, f"#/runs/{taught}") as page:
+        expect(page.get_by_test_id("descent-words")).to_contain_text("measured loss at", timeout=LONG_MS)
+        expect(page.get_by_test_id("plane")).to_have_value("snapshot_pca")
+        expect(page.get_by_test_id("colour-bar")).to_contain_text("nats per token")
+        on_plane(page, "frozen")
+        expect(page.get_by_test_id("descent-words")).to_contain_text("No surface was measured on this plane")
 
 
 def test_pause_restart_of_the_gateway_resume_and_nothing_is_lost_or_doubled(house: House, opened: Opened) -> None:
@@ -152,13 +169,14 @@ def test_pause_restart_of_the_gateway_resume_and_nothing_is_lost_or_doubled(hous
         os.kill(house.child_pid("gateway"), signal.SIGTERM)
         expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "lost", timeout=20_000)
         wait_for(page, "completed")
+        on_plane(page, "frozen")
         expect(page.get_by_test_id("shown-step")).to_contain_text("72 / 72", timeout=20_000)
         assert steps_in_table(page) == told_steps(house, run_id)[::-1] == list(range(72, 0, -1))
 
 
 def test_the_gate_says_why_and_a_run_is_cancelled(house: House, opened: Opened, taught: str) -> None:
     with opened(house.gateway) as page:
-        start(page, epochs="1", lr="0.0000001", promote_if_improves="true")
+        start(page, epochs="1", promote_if_improves="true", promote_epsilon="9")
         wait_for(page, "completed")
         expect(page.get_by_test_id("verdict")).to_contain_text("Not promoted")
         expect(page.get_by_test_id("verdict").locator("tbody tr")).to_have_count(3)

@@ -321,6 +321,9 @@ export interface Plan {
   telemetry_interval_steps: number;
   promote_if_improves: boolean;
   promote_epsilon: number;
+  surface_grid: number;
+  surface_share: number;
+  snapshot_bytes: number;
   optimizer: "adamw" | "adafactor";
   weight_decay: number;
   lr_schedule: "cosine" | "linear" | "constant";
@@ -487,6 +490,12 @@ export interface RunRequest {
   max_skipped_steps?: number | null;
   promote_if_improves?: boolean | null;
   promote_epsilon?: number | null;
+  /** Points along each axis of the loss surface; 0 measures none. */
+  surface_grid?: number | null;
+  /** Most of the run's time that the surface may take; what is missing is measured after the run. */
+  surface_share?: number | null;
+  /** Most that the snapshots of a run's path may take on the disk. */
+  snapshot_bytes?: number | null;
 }
 
 /** One row of tokens as the model sees it. */

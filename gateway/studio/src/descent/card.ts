@@ -14,17 +14,17 @@ import type { Colouring } from "./paint_path";
 import { landmarksOf, pictureOf } from "./picture";
 import { Player } from "./player";
 import { preferred, usePlanes } from "./planes";
-import { KIND_WORDS, type Plane } from "./scene";
+import { KIND_WORDS, type Plane, type PlaneKind } from "./scene";
 
 export function DescentCard({ run, course, overlay = null }: { run: Run; course: Course; overlay?: string | null }) {
-  const { planes, noSurface } = usePlanes(run, course);
-  const [chosen, setChosen] = useState<string | null>(null);
+  const [chosen, setChosen] = useState<PlaneKind | null>(null);
+  const { planes, noSurface } = usePlanes(run, course, chosen);
   const [colouring, setColouring] = useState<Colouring>("probe");
   const [inSpace, setInSpace] = useState(false);
   const [asTable, setAsTable] = useState(false);
   const isRunning = run.status === "running" || run.status === "queued";
   const plane = preferred(planes, chosen, !isRunning);
-  const player = useMemo(() => new Player(), [run.run_id, plane?.digest]);
+  const player = useMemo(() => new Player(), [run.run_id, plane?.kind]);
   const other = useOverlay(run, plane, overlay);
   const marks = landmarksOf(run, course);
   const picture = useMemo(() => plane && pictureOf(plane, other.shown, marks, colouring), [plane, other.shown, marks.best, marks.promoted, colouring]);
@@ -33,8 +33,8 @@ export function DescentCard({ run, course, overlay = null }: { run: Run; course:
   }, [player, plane]);
   useEffect(() => () => player.pause(), [player]);
   const actions = html`
-    ${planes.length > 1 && html`<label class="inline"><span class="sr">Plane</span><select data-testid="plane" value=${plane?.digest} onChange=${(event: Event) => setChosen((event.target as HTMLSelectElement).value)}>
-      ${planes.map((one) => html`<option key=${one.digest} value=${one.digest}>${KIND_WORDS[one.kind]}${one.surface ? ", with surface" : ""}</option>`)}</select></label>`}
+    ${planes.length > 1 && html`<label class="inline"><span class="sr">Plane</span><select data-testid="plane" value=${plane?.kind} onChange=${(event: Event) => setChosen((event.target as HTMLSelectElement).value as PlaneKind)}>
+      ${planes.map((one) => html`<option key=${one.kind} value=${one.kind}>${KIND_WORDS[one.kind]}${one.surface ? ", with surface" : ""}</option>`)}</select></label>`}
     <button type="button" class="chip" aria-pressed=${colouring === "step"} data-testid="by-step-colour" onClick=${() => setColouring(colouring === "step" ? "probe" : "step")}>colour by step</button>
     <button type="button" class="chip" aria-pressed=${inSpace} data-testid="in-space" onClick=${() => setInSpace(!inSpace)}>3-D</button>
     <button type="button" class="chip" aria-pressed=${asTable} data-testid="descent-table" onClick=${() => setAsTable(!asTable)}>table</button>`;

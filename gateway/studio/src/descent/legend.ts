@@ -55,6 +55,6 @@ export function descentWords(plane: Plane, spot: Spot | null, noSurface: string 
 
 function surfaceWords({ surface }: Plane, noSurface: string | null): string {
   if (!surface) return noSurface || "No surface was measured on this plane, so none is drawn.";
-  if (surface.measured < surface.total) return `The surface is being measured: ${surface.measured} of ${surface.total} grid points.`;
-  return `The surface is the model's measured loss at ${surface.total} points of this plane, on ${surface.probe.rows} fixed probe rows.`;
+  if (surface.measured < surface.total) return `The surface is being measured: ${surface.measured} of ${surface.total} points; what is drawn is the ${surface.xs.length} by ${surface.ys.length} of them that are whole.`;
+  return `The surface is the model's measured loss at ${surface.xs.length} by ${surface.ys.length} points of this plane, on ${surface.probe.rows} fixed probe rows.`;
 }

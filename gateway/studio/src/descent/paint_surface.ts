@@ -1,70 +1,68 @@
-// Paints the measured loss of a plane: smooth bands once every point of the grid is measured, plain cells before.
+// Paints the measured loss of a plane as bands of equal loss.
 import { contours } from "d3-contour";
 import { px, py, type Frame } from "./frame";
 import { SHADE, shadeOf, shareOf, valueAt, type Scale } from "./scale";
-import type { Surface } from "./scene";
+import type { Grid } from "./scene";
 
 const BANDS = 22;
 
-export function paintSurface(ctx: CanvasRenderingContext2D, frame: Frame, surface: Surface, scale: Scale, line: string): void {
-  ctx.save();
-  ctx.beginPath();
-  ctx.rect(...outline(frame, surface));
-  ctx.clip();
-  if (surface.measured < surface.total) paintCells(ctx, frame, surface, scale);
-  else paintBands(ctx, frame, surface, scale, line);
-  ctx.restore();
+export interface Band {
+  readonly value: number;
+  readonly rings: readonly (readonly (readonly [number, number])[])[];
 }
 
-const step = (values: readonly number[]): number => (values.length > 1 ? (values.at(-1)! - values[0]!) / (values.length - 1) : 1);
-
-function outline(frame: Frame, { xs, ys }: Surface): [number, number, number, number] {
-  const [left, right] = [px(frame, xs[0]!), px(frame, xs.at(-1)!)];
-  const [top, bottom] = [py(frame, ys.at(-1)!), py(frame, ys[0]!)];
-  return [left, top, right - left, bottom - top];
-}
-
-function paintCells(ctx: CanvasRenderingContext2D, frame: Frame, { xs, ys, loss }: Surface, scale: Scale): void {
-  const [w, h] = [step(xs) * frame.perUnit, step(ys) * frame.perUnit];
-  loss.forEach((row, i) => row.forEach((value, j) => {
-    if (value === null) return;
-    ctx.fillStyle = SHADE[shadeOf(shareOf(scale, value))]!;
-    ctx.fillRect(px(frame, xs[j]!) - w / 2, py(frame, ys[i]!) - h / 2, w + 0.5, h + 0.5);
+/**
+ * Where the loss is at least each level, as rings on the plane, lowest level first. d3 takes a value to lie in the middle
+ * of its cell, so the first point of the grid is at 0.5; one cell is added around, or bands would bend at the edge.
+ */
+export function bandsOf(grid: Grid, levels: readonly number[]): Band[] {
+  const made = contours().size([grid.xs.length + 2, grid.ys.length + 2]).thresholds([...levels])(padded(grid));
+  return made.map((band) => ({
+    value: band.value,
+    rings: band.coordinates.flatMap((polygon) => polygon.map((ring) => ring.map(([x = 0, y = 0]) => [along(grid.xs, x - 1.5), along(grid.ys, y - 1.5)] as const))),
   }));
 }
 
-/** d3 takes a value to lie in the middle of its cell, so the grid's first point is at 0.5; one cell is added around. */
-function paintBands(ctx: CanvasRenderingContext2D, frame: Frame, surface: Surface, scale: Scale, line: string): void {
-  const { xs, ys } = surface;
-  const [x, y, w, h] = outline(frame, surface);
-  ctx.fillStyle = SHADE[0]!;
-  ctx.fillRect(x, y, w, h);
-  const toX = (at: number) => px(frame, xs[0]! + (at - 1.5) * step(xs));
-  const toY = (at: number) => py(frame, ys[0]! + (at - 1.5) * step(ys));
-  const levels = Array.from({ length: BANDS - 1 }, (_, i) => valueAt(scale, (i + 1) / BANDS));
-  ctx.strokeStyle = line;
-  ctx.lineWidth = 0.75;
-  for (const band of contours().size([xs.length + 2, ys.length + 2]).thresholds(levels)(padded(surface))) {
-    ctx.beginPath();
-    for (const polygon of band.coordinates) for (const ring of polygon) trace(ctx, ring, toX, toY);
-    ctx.fillStyle = SHADE[shadeOf(shareOf(scale, band.value) + 0.5 / BANDS)]!;
-    ctx.fill("evenodd");
-    ctx.stroke();
-  }
+/** The value at a place between two entries; beyond the ends it goes on as before them. */
+function along(values: readonly number[], at: number): number {
+  const low = Math.min(Math.max(Math.floor(at), 0), values.length - 2);
+  return values[low]! + (at - low) * (values[low + 1]! - values[low]!);
 }
 
-function trace(ctx: CanvasRenderingContext2D, ring: readonly (readonly number[])[], toX: (at: number) => number, toY: (at: number) => number): void {
-  ring.forEach(([x = 0, y = 0], i) => (i ? ctx.lineTo(toX(x), toY(y)) : ctx.moveTo(toX(x), toY(y))));
-  ctx.closePath();
-}
-
-/** The grid with its edge repeated once around, so that no band bends at the edge. */
-function padded({ loss, xs, ys }: Surface): number[] {
+/** The grid with its edge repeated once around. */
+function padded({ loss, xs, ys }: Grid): number[] {
   const at = (i: number, last: number) => Math.min(Math.max(i - 1, 0), last);
   const values: number[] = [];
   for (let i = 0; i < ys.length + 2; i++) {
     const row = loss[at(i, ys.length - 1)]!;
-    for (let j = 0; j < xs.length + 2; j++) values.push(row[at(j, xs.length - 1)] ?? NaN);
+    for (let j = 0; j < xs.length + 2; j++) values.push(Math.min(row[at(j, xs.length - 1)]!, Number.MAX_VALUE));
   }
   return values;
+}
+
+export function paintSurface(ctx: CanvasRenderingContext2D, frame: Frame, grid: Grid, scale: Scale, line: string): void {
+  if (grid.xs.length < 2 || grid.ys.length < 2) return;
+  const [left, right, top, bottom] = [px(frame, grid.xs[0]!), px(frame, grid.xs.at(-1)!), py(frame, grid.ys.at(-1)!), py(frame, grid.ys[0]!)];
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(left, top, right - left, bottom - top);
+  ctx.clip();
+  ctx.fillStyle = SHADE[0]!;
+  ctx.fillRect(left, top, right - left, bottom - top);
+  ctx.strokeStyle = line;
+  ctx.lineWidth = 0.75;
+  const levels = Array.from({ length: BANDS - 1 }, (_, i) => valueAt(scale, (i + 1) / BANDS));
+  for (const band of bandsOf(grid, levels)) {
+    ctx.beginPath();
+    for (const ring of band.rings) trace(ctx, frame, ring);
+    ctx.fillStyle = SHADE[shadeOf(shareOf(scale, band.value) + 0.5 / BANDS)]!;
+    ctx.fill("evenodd");
+    ctx.stroke();
+  }
+  ctx.restore();
+}
+
+function trace(ctx: CanvasRenderingContext2D, frame: Frame, ring: readonly (readonly [number, number])[]): void {
+  ring.forEach(([x, y], i) => (i ? ctx.lineTo(px(frame, x), py(frame, y)) : ctx.moveTo(px(frame, x), py(frame, y))));
+  ctx.closePath();
 }

@@ -1,11 +1,11 @@
 // Which planes a run's path can be drawn on, and which of them has a measured surface: asked of the gateway, never made up.
 import { useEffect, useMemo, useState } from "preact/hooks";
-import type { Event, RunPath, Run, Surface as Measured } from "../api";
+import type { Event, PathPoint, Run, RunPath, Surface as Measured, SurfacePoint } from "../api";
 import type { Course, Point } from "../lib/course";
 import { get, wordsOf } from "../lib/http";
-import { livePlane, type Plane, type PlaneKind, type Spot, type Surface } from "./scene";
+import { livePlane, wholeGrid, type Plane, type PlaneKind, type Spot, type Surface } from "./scene";
 
-const STILL_MEASURING_MS = 3000;
+const AGAIN_MS = 2500;
 
 export interface Planes {
   readonly planes: readonly Plane[];
@@ -21,25 +21,26 @@ interface Asked {
 
 const NOTHING: Asked = { path: null, surface: null, noSurface: "" };
 
-/** Every plane of the run, the one that it draws on while it runs first. */
-export function usePlanes(run: Run, course: Course): Planes {
+/** Every plane of the run, the one that it draws on while it runs first. Those that are fitted again are asked for while shown. */
+export function usePlanes(run: Run, course: Course, chosen: PlaneKind | null): Planes {
   const told = course.told.value;
   const news = course.said.filter(saysPlane);
   const hasSurface = news.some((event) => event.status === "surface_measured");
   const [asked, setAsked] = useState<Asked>(NOTHING);
-  useEffect(() => (news.length ? keepAsking(run.run_id, hasSurface, setAsked) : undefined), [run.run_id, news.length]);
+  const isMoving = run.status === "running" && chosen !== null && chosen !== "frozen";
+  useEffect(() => (news.length ? keepAsking(run.run_id, hasSurface, isMoving, setAsked) : undefined), [run.run_id, news.length, isMoving]);
   return useMemo(() => ({ planes: merged(livePlane(course.points), asked), noSurface: asked.surface ? null : asked.noSurface }), [told, asked, course]);
 }
 
-/** Ask now, and again for as long as a surface is being measured, until the returned function is called. */
-function keepAsking(runId: string, hasSurface: boolean, tell: (asked: Asked) => void): () => void {
+/** Ask now, and again while the plane moves or its surface is being measured, until the returned function is called. */
+function keepAsking(runId: string, hasSurface: boolean, isMoving: boolean, tell: (asked: Asked) => void): () => void {
   let timer = 0;
   let isOver = false;
   const ask = async () => {
     const asked = await askOnce(runId, hasSurface);
     if (isOver) return;
     tell(asked);
-    if (asked.surface && asked.surface.measured < asked.surface.total) timer = window.setTimeout(() => void ask(), STILL_MEASURING_MS);
+    if (isMoving || (asked.surface && asked.surface.measured < asked.surface.total)) timer = window.setTimeout(() => void ask(), AGAIN_MS);
   };
   void ask();
   return () => {
@@ -72,16 +73,22 @@ export async function planesOf(runId: string, events: readonly Event[]): Promise
 
 function merged(live: Plane | null, { path, surface }: Asked): Plane[] {
   const stored = (path?.planes ?? []).map((plane): Plane => ({
-    kind: plane.kind, digest: plane.digest, share: plane.share, note: plane.note, surface: null,
-    spots: plane.points.map((point): Spot => ({ step: point.step, x: point.x, y: point.y, offPlane: point.off_plane ?? null, probeLoss: point.probe_loss ?? null, planeLoss: null, loss: point.loss ?? null, lr: point.lr ?? null, share: null })),
+    kind: plane.kind, digest: plane.digest, share: plane.share, note: plane.note, spots: plane.points.map(spotOfPath), surface: null,
   }));
-  const found = live ? [live, ...stored.filter((plane) => plane.digest !== live.digest)] : stored;
+  const found = live ? [live, ...stored.filter((plane) => plane.kind !== live.kind)] : stored;
   if (!surface) return found;
-  const measured = surfaceOf(surface);
   const own = found.find((plane) => plane.digest === surface.digest);
-  const onIt = surface.points.map((point): Spot => ({ step: point.step, x: point.x, y: point.y, offPlane: point.off_plane ?? null, probeLoss: point.loss ?? null, planeLoss: point.plane_loss ?? null, loss: null, lr: null, share: null }));
-  if (!own) return [...found, { kind: surface.kind as PlaneKind, digest: surface.digest, share: surface.share, note: "", spots: onIt, surface: measured }];
-  return found.map((plane) => (plane === own ? { ...plane, surface: measured, spots: withPlaneLoss(plane.spots, onIt) } : plane));
+  const along = surface.points.map(spotOfSurface);
+  const measured: Plane = { kind: surface.kind, digest: surface.digest, share: surface.share, note: own?.note ?? "", spots: own ? withPlaneLoss(own.spots, along) : along, surface: surfaceOf(surface) };
+  return [...found.filter((plane) => plane.kind !== surface.kind), measured];
+}
+
+function spotOfPath({ step, x, y, off_plane, probe_loss, loss, lr }: PathPoint): Spot {
+  return { step, x, y, offPlane: off_plane, probeLoss: probe_loss, planeLoss: null, loss, lr, share: null };
+}
+
+function spotOfSurface({ step, x, y, off_plane, loss, plane_loss }: SurfacePoint): Spot {
+  return { step, x, y, offPlane: off_plane, probeLoss: loss, planeLoss: plane_loss, loss: null, lr: null, share: null };
 }
 
 /** The path has more spots than the surface was measured along; those that were know their loss on the plane. */
@@ -92,10 +99,10 @@ function withPlaneLoss(spots: readonly Spot[], measured: readonly Spot[]): reado
 }
 
 function surfaceOf({ xs, ys, loss, measured, total, probe }: Measured): Surface {
-  return { xs, ys, loss, measured, total, probe };
+  return { ...wholeGrid(xs, ys, loss, measured >= total), measured, total, probe };
 }
 
 /** The plane to show when nobody has chosen: the measured one of a run that has ended, else the live one. */
-export function preferred(planes: readonly Plane[], chosen: string | null, hasEnded: boolean): Plane | null {
-  return planes.find((plane) => plane.digest === chosen) ?? (hasEnded ? planes.find((plane) => plane.surface) : undefined) ?? planes[0] ?? null;
+export function preferred(planes: readonly Plane[], chosen: PlaneKind | null, hasEnded: boolean): Plane | null {
+  return planes.find((plane) => plane.kind === chosen) ?? (hasEnded ? planes.find((plane) => plane.surface) : undefined) ?? planes[0] ?? null;
 }

@@ -17,11 +17,15 @@ export interface Spot {
   readonly share: number | null;
 }
 
-export interface Surface {
+/** Measured losses at every point of a grid, which may be spaced unevenly. Infinite where the loss is not finite. */
+export interface Grid {
   readonly xs: readonly number[];
   readonly ys: readonly number[];
-  /** Row y, column x; null where nothing was measured yet. */
-  readonly loss: readonly (readonly (number | null)[])[];
+  /** Row y, column x. */
+  readonly loss: readonly (readonly number[])[];
+}
+
+export interface Surface extends Grid {
   readonly measured: number;
   readonly total: number;
   /** What the loss was measured on. */
@@ -111,10 +115,27 @@ export function lossRange(planes: readonly Plane[]): Range | null {
   };
   for (const plane of planes) {
     for (const spot of plane.spots) see(spot.probeLoss);
-    for (const row of plane.surface?.loss ?? []) for (const loss of row) see(loss);
+    for (const row of plane.surface?.loss ?? []) for (const loss of row) if (Number.isFinite(loss)) see(loss);
   }
   if (low > high) return null;
   return high - low < 1e-12 ? { low: low - 0.5, high: high + 0.5 } : { low, high };
+}
+
+type Partial = readonly (readonly (number | null)[])[];
+
+/**
+ * The finest grid of which every point is measured. A surface comes as nested grids, row by row, so that the columns of
+ * the last row are those of the last whole one. Of a surface that is whole, null is a loss that is not finite.
+ */
+export function wholeGrid(xs: readonly number[], ys: readonly number[], loss: Partial, isWhole: boolean): Grid {
+  const columns = indices(xs.length, (column) => isWhole || loss.at(-1)?.[column] != null);
+  const rows = indices(ys.length, (row) => isWhole || columns.every((column) => loss[row]?.[column] != null));
+  const pick = <T>(from: readonly T[], at: readonly number[]) => at.map((index) => from[index]!);
+  return { xs: pick(xs, columns), ys: pick(ys, rows), loss: rows.map((row) => columns.map((column) => loss[row]?.[column] ?? Infinity)) };
+}
+
+function indices(count: number, wanted: (index: number) => boolean): number[] {
+  return Array.from({ length: count }, (_, index) => index).filter(wanted);
 }
 
 /** The spot at a step, or the last one before it. */

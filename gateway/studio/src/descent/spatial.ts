@@ -150,9 +150,8 @@ function faces({ scale }: Picture, { xs, ys, loss }: Surface, place: Project): F
   for (let i = every; i < ys.length; i += every) {
     for (let j = every; j < xs.length; j += every) {
       const at = [[i - every, j - every], [i - every, j], [i, j], [i, j - every]] as const;
-      const values = at.map(([row, column]) => loss[row]?.[column] ?? null);
-      if (!scale || values.some((value) => value === null)) continue;
-      const shares = (values as number[]).map((value) => shareOf(scale, value));
+      if (!scale) continue;
+      const shares = at.map(([row, column]) => Math.min(1, shareOf(scale, loss[row]![column]!)));
       const corners = at.map(([row, column], k) => place(xs[column]!, ys[row]!, shares[k]!));
       found.push({ corners, depth: corners.reduce((sum, corner) => sum + corner.depth, 0), shade: shadeOf(shares.reduce((sum, share) => sum + share, 0) / 4) });
     }

@@ -18,6 +18,7 @@ const GROUPS: readonly (readonly [string, readonly string[]])[] = [
   ["How it is watched", ["telemetry_interval_steps", "eval_interval_steps", "early_stopping_patience"]],
   ["When it is promoted", ["promote_if_improves", "promote_epsilon"]],
 ];
+const MOST_DEFECTS = 8;
 const CHECKED = ["scope", "dataset_path", "base", "seed", "max_length", "overlong"];
 
 type Typed = Readonly<Record<string, string>>;
@@ -40,9 +41,10 @@ export function StartView() {
       const started = await post<Started>("/api/agent/train/start", request);
       go("runs", started.run_id);
     } catch (error) {
-      const param = error instanceof Refusal ? (error.param?.split(".")[0] ?? "") : "";
-      if (param in properties) setFaults({ [param]: wordsOf(error) });
-      else setFault([wordsOf(error), ...(error instanceof Refusal ? error.defects.slice(0, 5) : [])].join("\n"));
+      const { param, defects } = error instanceof Refusal ? error : { param: null, defects: [] };
+      const field = param?.split(".")[0] ?? "";
+      if (field in properties && !defects.length) setFaults({ [field]: wordsOf(error) });
+      else setFault([wordsOf(error), ...defects.slice(0, MOST_DEFECTS)].join("\n"));
     }
   };
   const type = (name: string) => (text: string) => setTyped({ ...typed, [name]: text });
