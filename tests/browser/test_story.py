@@ -26,6 +26,16 @@ LESSON = 24
 """Rows of the dataset; six steps of four make an epoch."""
 
 
+LESSON_SETTINGS = {
+    "dataset_path": "lesson.jsonl",
+    "batch_size": "4",
+    "grad_accum_steps": "1",
+    "telemetry_interval_steps": "1",
+    "lr": "0.004",
+    "promote_if_improves": "false",
+}
+
+
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     need_chromium()
@@ -42,8 +52,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 def start(page: Page, **settings: str) -> str:
     """Fill in the form and start; the run's id."""
     page.get_by_test_id("nav-start").click()
-    given = {"dataset_path": "lesson.jsonl", "batch_size": "4", "grad_accum_steps": "1", "telemetry_interval_steps": "1"}
-    for name, value in (given | {"lr": "0.004", "promote_if_improves": "false"} | settings).items():
+    for name, value in (LESSON_SETTINGS | settings).items():
         control = page.get_by_test_id(f"field-{name}")
         control.select_option(value) if name == "promote_if_improves" else control.fill(value)
     page.get_by_test_id("start").click()
