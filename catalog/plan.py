@@ -81,6 +81,14 @@ class RunRequest(BaseModel):
     """Steps whose loss or gradient is not finite, or leaps, that are skipped before the run ends as diverged."""
     promote_if_improves: bool | None = None
     promote_epsilon: float | None = Field(None, ge=0, le=10)
+    gate_min_rows: int | None = Field(None, ge=1, le=100_000)
+    """Held-out rows below which nothing is promoted."""
+    gate_checks_path: str | None = None
+    """JSONL of prompts and what a good answer to each must be; one bad answer refuses the promotion."""
+    gate_regression_path: str | None = None
+    """JSONL of conversations whose loss must not get worse."""
+    gate_regression_tolerance: float | None = Field(None, ge=0, le=10)
+    """By how much it may, in nats per supervised token."""
     surface_grid: int | None = Field(None, ge=0, le=101)
     """Points along each axis of the loss surface; 0 measures none."""
     surface_share: float | None = Field(None, ge=0, le=1)
@@ -115,6 +123,10 @@ class Plan(BaseModel):
     telemetry_interval_steps: int
     promote_if_improves: bool
     promote_epsilon: float
+    gate_min_rows: int = 5
+    gate_checks_path: str = ""
+    gate_regression_path: str = ""
+    gate_regression_tolerance: float = 0.02
     surface_grid: int = 21
     surface_share: float = 0.05
     snapshot_bytes: int = 256 * 1024 * 1024
@@ -217,6 +229,10 @@ def resolve(
         telemetry_interval_steps=_first(request.telemetry_interval_steps, t.ragweld_agent_telemetry_interval_steps),
         promote_if_improves=_first(request.promote_if_improves, bool(t.ragweld_agent_promote_if_improves)),
         promote_epsilon=_first(request.promote_epsilon, t.ragweld_agent_promote_epsilon),
+        gate_min_rows=_first(request.gate_min_rows, t.ragweld_agent_gate_min_rows),
+        gate_checks_path=_first(request.gate_checks_path, t.ragweld_agent_gate_checks_path),
+        gate_regression_path=_first(request.gate_regression_path, t.ragweld_agent_gate_regression_path),
+        gate_regression_tolerance=_first(request.gate_regression_tolerance, t.ragweld_agent_gate_regression_tolerance),
         surface_grid=_first(request.surface_grid, t.ragweld_agent_surface_grid),
         surface_share=_first(request.surface_share, t.ragweld_agent_surface_share),
         snapshot_bytes=_first(request.snapshot_bytes, t.ragweld_agent_snapshot_bytes),

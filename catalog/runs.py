@@ -20,6 +20,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from catalog import events, files, heartbeat
+from catalog.decisions import Decision
 from catalog.errors import Conflict, NotFound
 from catalog.events import Event
 from catalog.ids import checked_name, new_run_id
@@ -68,6 +69,8 @@ class Promotion(BaseModel):
     candidate_loss: float | None = None
     active_loss: float | None = None
     base_loss: float | None = None
+    decision: Decision | None = None
+    """The numbers that the gate decided by."""
 
 
 class Labels(BaseModel):

@@ -156,7 +156,15 @@ class TrainingSettings(Section):
     ragweld_agent_promote_if_improves: int = Field(1, ge=0, le=1)
     """1 promotes a finished run by itself if it beats the active adapter and the base on held-out rows."""
     ragweld_agent_promote_epsilon: float = Field(0.0, ge=0, le=10)
-    """How much lower the held-out loss must be."""
+    """How much lower the held-out loss must be: the paired bootstrap's 95 % bound must lie below minus this."""
+    ragweld_agent_gate_min_rows: int = Field(5, ge=1, le=100_000)
+    """Held-out rows below which nothing is promoted."""
+    ragweld_agent_gate_checks_path: str = ""
+    """JSONL of prompts and what a good answer to each must be; one bad answer refuses the promotion."""
+    ragweld_agent_gate_regression_path: str = ""
+    """JSONL of conversations whose loss must not get worse."""
+    ragweld_agent_gate_regression_tolerance: float = Field(0.02, ge=0, le=10)
+    """By how much it may, in nats per supervised token."""
     ragweld_agent_surface_grid: int = Field(21, ge=0, le=101)
     """Points along each axis of the loss surface under a run's path; 0 measures none."""
     ragweld_agent_surface_share: float = Field(0.05, ge=0, le=1)

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from catalog import datasets
+from catalog import checks, datasets
 from catalog.adapters import MANIFEST_FILE, AdapterStore, AliasMove
 from catalog.base import locate
 from catalog.errors import Conflict
@@ -78,12 +78,25 @@ def start(request: RunRequest, settings: Settings, home: Path, runs: RunStore, l
     path = dataset_path(request.dataset_path, settings, home)
     measured_on = dataset_path(request.validation_path, settings, home) if request.validation_path else None
     forms = [datasets.verify(file) for file in (path, measured_on) if file is not None]
+    _verify_gate(request, settings, home)
     profile = recommend(path, request.base, settings)
     validation_path = str(measured_on) if measured_on is not None else None
     plan = resolve(request, settings.training, profile, validation_path)
     for form in forms:
         check_fits(plan.objective, form.name, is_preference=form.is_preference)
     return runs.create(request.scope, plan, labels)
+
+
+def _verify_gate(request: RunRequest, settings: Settings, home: Path) -> None:
+    """Read what the run would be judged by; raises InvalidDataset with every defect."""
+    training = settings.training
+    asked = training.ragweld_agent_gate_checks_path if request.gate_checks_path is None else request.gate_checks_path
+    if asked:
+        checks.read(home / Path(asked).expanduser())
+    kept = request.gate_regression_path
+    kept = training.ragweld_agent_gate_regression_path if kept is None else kept
+    if kept:
+        datasets.verify(home / Path(kept).expanduser())
 
 
 @dataclass(frozen=True, slots=True)

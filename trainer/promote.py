@@ -2,21 +2,33 @@
 
 The candidate is read back from its files through the same checks as serving, so what is promoted is what was
 measured; the alias moves only from the adapter that the candidate was compared with.
-`tests/trainer/test_run.py`.
+`tests/trainer/test_run.py`, `tests/trainer/test_promote.py`.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from catalog import checks, datasets
 from catalog.adapters import AdapterStore
 from catalog.base.lora import read_adapter
-from catalog.errors import Conflict, InvalidAdapter, NotFound
+from catalog.base.rows import rows_of
+from catalog.checks import Check
+from catalog.decisions import CheckResult
+from catalog.errors import Conflict, InvalidAdapter, InvalidDataset, InvalidRequest, NotFound
 from catalog.ids import AdapterId
-from trainer.evaluate import Measurement, measure, wearing
-from trainer.gate import Verdict, decide
+from trainer import speak
+from trainer.evaluate import Exam, Measurement, exam, measure, wearing
+from trainer.gate import Evidence, Rule, Verdict, decide
 from trainer.lesson import Lesson
+from trainer.loss import scorer
+from trainer.objective import Imitation, Objective
+
+SHOWN_CHARS = 500
 
 
 def consider(
@@ -25,6 +37,8 @@ def consider(
     candidate_id: AdapterId,
     base: Measurement | None,
     run_id: str,
+    home: Path,
+    look: Callable[[], None] = lambda: None,
 ) -> Verdict:
     """Decide on the candidate, which lies in the store, and move the alias if it is better. The model wears no LoRA."""
     active_id = adapters.active(lesson.base.base)
@@ -32,12 +46,13 @@ def consider(
         return Verdict(True, "Promoted by an earlier life of this run.")
     if not lesson.held_out.examples:
         return Verdict(False, "Not promoted: no row was held out, so nothing was measured.")
-    candidate = _measure(lesson, adapters.folder(candidate_id))
     try:
-        active = base if active_id is None else _measure(lesson, adapters.folder(active_id))
-    except (InvalidAdapter, NotFound) as error:
-        return Verdict(False, f"Not promoted: the active adapter could not be measured: {error}", candidate.loss)
-    verdict = decide(candidate, active, base, lesson.plan.promote_epsilon, lesson.objective.in_words)
+        evidence = _gather(_Court(lesson, adapters, home, look), candidate_id, active_id, base)
+    except (InvalidAdapter, InvalidDataset, InvalidRequest, NotFound) as error:
+        return Verdict(False, f"Not promoted: {error}")
+    plan = lesson.plan
+    rule = Rule(plan.promote_epsilon, plan.gate_min_rows, plan.gate_regression_tolerance, plan.seed)
+    verdict = decide(evidence, rule)
     if verdict.promote:
         try:
             adapters.move(lesson.base.base, candidate_id, expected=active_id, reason=_reason(run_id))
@@ -50,7 +65,66 @@ def _reason(run_id: str) -> str:
     return f"run {run_id}"
 
 
-def _measure(lesson: Lesson, folder: Path) -> Measurement:
-    adapter = read_adapter(folder, lesson.shapes)
-    with wearing(lesson.learner.model, adapter):
-        return measure(lesson.learner.model, lesson.objective, lesson.held_out)
+@dataclass(frozen=True, slots=True)
+class _Court:
+    """Where adapters are measured."""
+
+    lesson: Lesson
+    adapters: AdapterStore
+    home: Path
+    look: Callable[[], None]
+
+    def loss(self, adapter_id: AdapterId | None, known: Exam, objective: Objective) -> Measurement:
+        """Of an adapter, or of the bare base; raises InvalidAdapter, NotFound."""
+        with self._wearing(adapter_id):
+            return measure(self.lesson.learner.model, objective, known, self.look)
+
+    def answers(self, adapter_id: AdapterId, asked: list[Check]) -> list[CheckResult]:
+        """What an adapter says to each check; raises InvalidRequest."""
+        with self._wearing(adapter_id):
+            return [self._result(check) for check in asked]
+
+    def regression(self) -> Exam:
+        """The rows that must not get worse; raises InvalidDataset."""
+        plan, base = self.lesson.plan, self.lesson.base
+        dataset = datasets.read(self.home / Path(plan.gate_regression_path).expanduser())
+        longest = min(plan.max_length, base.context)
+        made = [
+            rows_of(base.tokenizer, conversation, max_length=longest, overlong=plan.overlong)
+            for conversation in dataset.rows
+        ]
+        return exam([row for one in made for row in one.rows])
+
+    def _result(self, check: Check) -> CheckResult:
+        self.look()
+        base = self.lesson.base
+        said = speak.answer(base.model, base.tokenizer, check.messages, max_tokens=check.max_tokens)
+        why = check.judge(said)
+        return CheckResult(line=check.line, rule=check.rule, passed=why is None, answer=said[:SHOWN_CHARS], why=why)
+
+    @contextmanager
+    def _wearing(self, adapter_id: AdapterId | None) -> Iterator[None]:
+        worn = None if adapter_id is None else read_adapter(self.adapters.folder(adapter_id), self.lesson.shapes)
+        with nullcontext() if worn is None else wearing(self.lesson.learner.model, worn):
+            yield
+
+
+def _gather(court: _Court, candidate_id: AdapterId, active_id: AdapterId | None, base: Measurement | None) -> Evidence:
+    """Measure all that the plan asks for; what cannot be measured is not there."""
+    plan, held_out = court.lesson.plan, court.lesson.held_out
+    objective = court.lesson.objective
+    candidate = court.loss(candidate_id, held_out, objective)
+    try:
+        active = base if active_id is None else court.loss(active_id, held_out, objective)
+    except (InvalidAdapter, NotFound) as error:
+        raise InvalidAdapter(f"the active adapter could not be measured: {error}") from error
+    if not math.isfinite(candidate.loss):
+        return Evidence(candidate, active, base, compared=objective.in_words)
+    asked = checks.read(court.home / Path(plan.gate_checks_path).expanduser()) if plan.gate_checks_path else []
+    regression = None
+    if plan.gate_regression_path:
+        known, imitation = court.regression(), Imitation(scorer(court.lesson.learner.model))
+        regression = (court.loss(candidate_id, known, imitation), court.loss(active_id, known, imitation))
+    return Evidence(
+        candidate, active, base, regression, court.answers(candidate_id, asked), compared=objective.in_words
+    )

@@ -102,7 +102,7 @@ def _train(run: Run, place: Workplace, watch: Watch) -> Finish:
     promotion = None
     if adapter_id is not None and run.plan.promote_if_improves:
         remove_adapter(prepared.learner.model)
-        verdict = promote.consider(prepared, place.adapters, adapter_id, done.base, run.run_id)
+        verdict = promote.consider(prepared, place.adapters, adapter_id, done.base, run.run_id, place.home)
         promotion = _announce(run, place, verdict, adapter_id, reporter)
     message = done.stopped_early or "The run is complete."
     reporter.tell("complete", step=done.steps_done, percent=100.0, message=message)
@@ -200,4 +200,5 @@ def _announce(run: Run, place: Workplace, verdict: Verdict, adapter_id: AdapterI
         candidate_loss=verdict.candidate_loss,
         active_loss=verdict.active_loss,
         base_loss=verdict.base_loss,
+        decision=verdict.decision,
     )

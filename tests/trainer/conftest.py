@@ -72,6 +72,7 @@ def make_plan(base_folder: Path, write_rows: WriteRows) -> MakePlan:
             "telemetry_interval_steps": 1,
             "promote_if_improves": True,
             "promote_epsilon": 0.0,
+            "gate_min_rows": 2,
         }
         return Plan.model_validate(values | changes)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from catalog.decisions import CheckResult
 from trainer.evaluate import Measurement
-from trainer.gate import decide
+from trainer.gate import Evidence, Rule, Verdict, decide, interval
 
 TOKENS = (10, 20, 5)
 
@@ -19,14 +22,26 @@ def rows(*nats: float) -> Measurement:
 
 
 GOOD, ACTIVE, BASE = rows(5, 10, 2), rows(8, 12, 3), rows(30, 60, 15)
+RULE = Rule(epsilon=0.0, min_rows=2, regression_tolerance=0.02, seed=0)
+
+
+def judged(
+    candidate: Measurement | None, active: Measurement | None, base: Measurement | None, rule: Rule = RULE
+) -> Verdict:
+    return decide(Evidence(candidate, active, base), rule)
 
 
 def test_a_candidate_below_both_is_promoted_and_the_reason_says_by_what() -> None:
-    verdict = decide(GOOD, ACTIVE, BASE, 0.0)
+    verdict = judged(GOOD, ACTIVE, BASE)
     assert verdict.promote
     assert (verdict.candidate_loss, verdict.active_loss, verdict.base_loss) == (17 / 35, 23 / 35, 3.0)
-    assert "0.4857 against 3.0000 of the base" in verdict.reason
-    assert "against 0.6571 of the active adapter, lower on 3 of 3 rows" in verdict.reason
+    assert "0.4857 against 3.0000 of the base (-2.5143, interval" in verdict.reason
+    assert "against 0.6571 of the active adapter (-0.1714, interval" in verdict.reason
+    assert verdict.decision is not None
+    base, active = verdict.decision.comparisons
+    assert (base.against, active.against) == ("base", "active")
+    assert active.low <= active.difference <= active.high < 0
+    assert (active.rows, active.better_rows, active.passed) == (3, 3, True)
 
 
 @pytest.mark.parametrize(
@@ -49,21 +64,74 @@ def test_a_candidate_below_both_is_promoted_and_the_reason_says_by_what() -> Non
 def test_it_is_closed_when_in_doubt(
     candidate: Measurement | None, active: Measurement | None, base: Measurement | None, reason: str
 ) -> None:
-    verdict = decide(candidate, active, base, 0.0)
+    verdict = judged(candidate, active, base)
     assert not verdict.promote
     assert reason in verdict.reason
 
 
 def test_better_by_no_more_than_epsilon_is_not_enough() -> None:
-    margin = ACTIVE.loss - GOOD.loss
-    assert decide(GOOD, ACTIVE, BASE, margin * 0.99).promote
-    assert not decide(GOOD, ACTIVE, BASE, margin * 1.01).promote
+    _, high = interval(GOOD, ACTIVE, RULE.seed)
+    assert judged(GOOD, ACTIVE, BASE, replace(RULE, epsilon=-high * 0.99)).promote
+    refused = judged(GOOD, ACTIVE, BASE, replace(RULE, epsilon=-high * 1.01))
+    assert not refused.promote
+    assert "is asked" in refused.reason
+
+
+def test_few_rows_decide_nothing() -> None:
+    refused = judged(GOOD, ACTIVE, BASE, replace(RULE, min_rows=4))
+    assert refused.reason == "Not promoted: 3 rows are too few to tell anything of the candidate; 4 are asked."
+
+
+def many(mean: float, spread: float, seed: int, count: int = 40) -> Measurement:
+    nats = 20 + mean + spread * np.random.default_rng(seed).standard_normal(count)
+    return Measurement(tuple(nats.tolist()), (10,) * count)
+
+
+def test_better_by_the_luck_of_the_rows_is_not_enough() -> None:
+    """A candidate that is no better is promoted in about one of twenty cases, and one that is better nearly always."""
+    lucky = [judged(many(0, 2, 2 * seed), many(0, 2, 2 * seed + 1), many(9, 0, 0)).promote for seed in range(200)]
+    able = [judged(many(-2, 2, 2 * seed), many(0, 2, 2 * seed + 1), many(9, 0, 0)).promote for seed in range(200)]
+    assert sum(lucky) <= 20
+    assert sum(able) >= 190
+
+
+def test_the_interval_is_that_of_paired_rows() -> None:
+    """Rows differ far more from each other than the two sides do on one row; the interval must not see the former."""
+    hard = 10 * np.random.default_rng(1).random(40)
+    active = Measurement(tuple((20 + hard).tolist()), (10,) * 40)
+    candidate = Measurement(tuple((19.5 + hard).tolist()), (10,) * 40)
+    assert interval(candidate, active, 0) == pytest.approx((-0.05, -0.05))
+    spread = many(0, 2, 1)
+    assert interval(spread, active, 3) == interval(spread, active, 3) != interval(spread, active, 4)
+
+
+@pytest.mark.parametrize(("worse_by", "promoted"), [(-0.5, True), (0.0, True), (0.01, True), (0.05, False)])
+def test_the_regression_set_must_not_get_worse(worse_by: float, promoted: bool) -> None:
+    now = many(0, 2, 1)
+    after = Measurement(tuple(nats + 10 * worse_by for nats in now.nats), now.counts)
+    verdict = decide(Evidence(GOOD, ACTIVE, BASE, (after, now)), RULE)
+    assert verdict.promote == promoted
+    assert ("on the regression set" in verdict.reason) and verdict.decision is not None
+    assert verdict.decision.comparisons[-1].passed == promoted
+
+
+def test_a_regression_set_that_cannot_be_measured_closes_the_gate() -> None:
+    for broken in ((rows(1, math.nan, 1), GOOD), (GOOD, rows(1, math.inf, 1)), (GOOD, Measurement((), ()))):
+        assert not decide(Evidence(GOOD, ACTIVE, BASE, broken), RULE).promote
+
+
+def test_one_bad_answer_closes_the_gate() -> None:
+    good = CheckResult(line=1, rule="exact", passed=True, answer="a")
+    bad = CheckResult(line=7, rule="regex", passed=False, answer="b", why="nothing in it matches 'a'")
+    assert decide(Evidence(GOOD, ACTIVE, BASE, checks=[good]), RULE).reason.endswith("1 checks passed.")
+    refused = decide(Evidence(GOOD, ACTIVE, BASE, checks=[good, bad]), RULE)
+    assert refused.reason == "Not promoted: check 7 (regex): nothing in it matches 'a'."
 
 
 @given(*[st.lists(st.floats(0, 100), min_size=3, max_size=3)] * 3, st.floats(0, 10))
 def test_what_is_promoted_is_lower_than_both(
     candidate: list[float], active: list[float], base: list[float], epsilon: float
 ) -> None:
-    verdict = decide(rows(*candidate), rows(*active), rows(*base), epsilon)
+    verdict = judged(rows(*candidate), rows(*active), rows(*base), replace(RULE, epsilon=epsilon))
     lower = min(sum(active), sum(base)) / 35 - sum(candidate) / 35
     assert not verdict.promote or lower > epsilon - 1e-9

@@ -1,0 +1,37 @@
+"""What a model in this process answers, greedily: for the gate's checks and the golden prompt.
+
+`tests/trainer/test_speak.py` holds it to the engine's own answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlx_lm.generate import generate_step
+from mlx_lm.tokenizer_utils import TokenizerWrapper
+
+from catalog.base import blas, chat
+
+blas.preload()
+
+import mlx.core as mx  # noqa: E402
+import mlx.nn as nn  # noqa: E402
+
+
+def answer(
+    model: nn.Module, tokenizer: TokenizerWrapper, messages: Sequence[Mapping[str, Any]], *, max_tokens: int
+) -> str:
+    """The most likely answer, without thinking, of at most so many tokens. Raises InvalidRequest."""
+    prompt = mx.array(chat.prompt_tokens(tokenizer, messages, thinking=False))
+    was_training = model.training
+    model.eval()
+    tokens: list[int] = []
+    try:
+        for token, _ in generate_step(prompt, model, max_tokens=max_tokens):
+            if int(token) in tokenizer.eos_token_ids:
+                break
+            tokens.append(int(token))
+    finally:
+        model.train(was_training)
+    return str(tokenizer.decode(tokens))
