@@ -18,7 +18,6 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from catalog import formats
 from catalog.adapters import ADAPTERS_FOLDER, AdapterStore, Aliases, read_config
 from catalog.errors import Conflict, InvalidAdapter, InvalidRequest, NotFound, Unavailable
 from catalog.ids import AdapterId, BaseId, checked_name
@@ -93,6 +92,8 @@ async def taken_in(source: Path, home: Path) -> AsyncIterator[Path]:
     """The adapter in the house's layout, in a folder that is gone when the block ends."""
     scratch = await asyncio.to_thread(_scratch_folder, home / ADAPTERS_FOLDER)
     try:
+        from catalog import formats  # brings numpy, 15 MB that a gateway without an engine does not need
+
         await asyncio.to_thread(formats.normalise, source, scratch / "adapter")
         yield scratch / "adapter"
     finally:

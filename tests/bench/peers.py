@@ -116,5 +116,5 @@ def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
             with urllib.request.urlopen(url, timeout=5):
                 return
         except OSError:
-            time.sleep(0.2)
+            time.sleep(0.02)
     raise SystemExit(f"{url} did not answer within {START_DEADLINE_S} s")

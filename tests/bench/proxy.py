@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import aiohttp
@@ -34,22 +35,25 @@ PACED_STREAMS = 24
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A server, the key it asks for, and how many requests are enough to measure it."""
+    """A server, the key it asks for, how many requests are enough to measure it, and how long it took to start."""
 
     server: Server
     key: str
     requests: int
     streams: int
+    ready_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """CPU in milliseconds per request, microseconds per streamed event; what a paced stream takes longer, in ms."""
+    """CPU in milliseconds per request, microseconds per streamed event; what a paced stream takes longer, in ms;
+    memory after all that, and from the command to the first answer, in seconds."""
 
     request_ms: float
     event_us: float
     added_ms: float
     memory_mb: float
+    ready_s: float
 
 
 @contextmanager
@@ -69,8 +73,10 @@ def ragweld(upstream: Server, scratch: Path) -> Iterator[Proxy]:
         "RAGWELD_GATEWAY_REQUIRE_KEYS": "true",
         "RAGWELD_UPSTREAMS": json.dumps([{"name": "mock", "base_url": upstream.url, "model": "mock"}]),
     }
+    began = time.monotonic()
     with peers.ragweld(scratch, home, environ) as server:
-        yield Proxy(Server(server.name, server.url, "local:mock", server.pid), key, 6000, 96)
+        ready_s = time.monotonic() - began
+        yield Proxy(Server(server.name, server.url, "local:mock", server.pid), key, 6000, 96, ready_s)
 
 
 @contextmanager
@@ -84,8 +90,9 @@ def litellm(upstream: Server, scratch: Path) -> Iterator[Proxy]:
     }
     file = scratch / "litellm.yaml"
     file.write_text(json.dumps(config))
+    began = time.monotonic()
     with peers.litellm(file) as server:
-        yield Proxy(server, key, 400, 8)
+        yield Proxy(server, key, 400, 8, time.monotonic() - began)
 
 
 def measure(proxy: Proxy, upstream: Server) -> Cost:
@@ -99,6 +106,7 @@ def measure(proxy: Proxy, upstream: Server) -> Cost:
         event_us=1e6 * events / FLOOD_EVENTS,
         added_ms=1e3 * (statistics.median(paced_s) - statistics.median(direct_s)),
         memory_mb=memory_mb(proxy.server.pid),
+        ready_s=proxy.ready_s,
     )
 
 
@@ -110,25 +118,31 @@ def cpu_of(proxy: Proxy, count: int, run: Callable[[int], object]) -> float:
     return (cpu_s(proxy.server.pid) - before) / count
 
 
-def load(proxy: Proxy, count: int, at_once: int, manner: str) -> list[float]:
-    """Send so many requests; returns the seconds of each."""
-    return asyncio.run(_load(proxy, count, at_once, manner))
+def load(
+    proxy: Proxy, count: int, at_once: int, manner: str, model_of: Callable[[int], str] | None = None
+) -> list[float]:
+    """Send so many requests, the nth for `model_of(n)` if it is given; returns the seconds of each."""
+    bodies = (body_of(model_of(number) if model_of else proxy.server.model, manner) for number in range(count))
+    return asyncio.run(_load(proxy, bodies, at_once, manner))
 
 
-async def _load(proxy: Proxy, count: int, at_once: int, manner: str) -> list[float]:
-    body = json.dumps(
+@lru_cache(64)
+def body_of(model: str, manner: str) -> bytes:
+    return json.dumps(
         {
-            "model": proxy.server.model,
+            "model": model,
             "messages": [{"role": "user", "content": f"What does one more proxy cost? Answer: {manner}. " * 4}],
             "stream": manner != "plain",
         }
     ).encode()
+
+
+async def _load(proxy: Proxy, bodies: Iterator[bytes], at_once: int, manner: str) -> list[float]:
     headers = {"authorization": f"Bearer {proxy.key}", "content-type": "application/json"}
     took_s: list[float] = []
-    left = iter(range(count))
 
     async def ask(session: aiohttp.ClientSession) -> None:
-        for _ in left:
+        for body in bodies:
             began = time.perf_counter()
             async with session.post(f"{proxy.server.url}/chat/completions", data=body, headers=headers) as answer:
                 received = await answer.read()
@@ -184,14 +198,14 @@ def report(costs: dict[str, list[Cost]]) -> dict[str, object]:
     medians = {
         name: {
             field: round(statistics.median(getattr(cost, field) for cost in rounds), 3)
-            for field in ("request_ms", "event_us", "added_ms", "memory_mb")
+            for field in ("request_ms", "event_us", "added_ms", "memory_mb", "ready_s")
         }
         for name, rounds in costs.items()
     }
     for name, cost in medians.items():
         print(
             f"{name:8s} {cost['request_ms']:7.3f} ms CPU a request, {cost['event_us']:7.1f} us an event, "
-            f"+{cost['added_ms']:.1f} ms a paced stream, {cost['memory_mb']:.0f} MB"
+            f"+{cost['added_ms']:.1f} ms a paced stream, {cost['memory_mb']:.0f} MB, ready in {cost['ready_s']:.1f} s"
         )
     if "litellm" not in medians:
         return {"medians": medians}

@@ -7,10 +7,10 @@ import sys
 
 from tests.house import REPOSITORY
 
-HEAVY = ("mlx", "mlx_lm", "transformers", "torch", "llguidance")
+HEAVY = ("mlx", "mlx_lm", "transformers", "torch", "llguidance", "numpy")
 
 
-def test_a_gateway_before_upstreams_alone_loads_no_mlx() -> None:
+def test_a_gateway_before_upstreams_alone_loads_neither_mlx_nor_numpy() -> None:
     code = f"""
 import sys
 import gateway.main
