@@ -9,6 +9,7 @@ step. `tests/catalog/test_pictures.py`.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -159,6 +160,16 @@ def frozen_plane(told: list[Event]) -> PathPlane | None:
     if not points or not digests:
         return None
     return PathPlane(kind="frozen", digest=digests[-1], share=share_of(points), note=FROZEN_NOTE, points=points)
+
+
+def marked(steps: Sequence[int], best_step: int | None) -> dict[str, int]:
+    """Places of the points of a path, oldest first, that are its `start`, `now`, and nearest to the `best` step."""
+    if not steps:
+        return {}
+    marks = {"start": 0, "now": len(steps) - 1}
+    if best_step is not None:
+        marks["best"] = min(range(len(steps)), key=lambda place: abs(steps[place] - best_step))
+    return marks
 
 
 def share_of(points: list[PathPoint]) -> float:

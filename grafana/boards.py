@@ -77,7 +77,6 @@ def of_labels(
         .label(label)
         .datasource(DATASOURCE)
         .query({"qryType": 1, "query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery"})
-        .definition(query)
         .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(sort)
     )

@@ -128,8 +128,11 @@ def _speed(run: str) -> timeseries.Panel:
 def _memory(run: str) -> timeseries.Panel:
     return graph(
         "Memory",
-        "MLX memory of the trainer at its peak in this run: arrays, not the whole process.",
+        "MLX memory of the trainer, its arrays: at its peak in this run, and in use after the step. process: the whole "
+        "process in RAM, as the system counts it.",
         "bytes",
-        "peak memory",
+        "memory",
         over_time(f"ragweld_train_memory_bytes{run}", "peak"),
+        over_time(f"ragweld_train_memory_active_bytes{run}", "in use"),
+        over_time(f"ragweld_train_resident_bytes{run}", "process"),
     ).axis_soft_min(0)

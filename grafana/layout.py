@@ -42,7 +42,16 @@ def assembled(builder: dashboard_builders.Dashboard, sections: Iterable[Section]
     dashboard = builder.build()
     for number, panel in enumerate(dashboard.panels, start=1):
         panel.id_val = number
-    # The SDK puts both into a menu; above the panels they are seen.
+    return _without_foreign_defaults(dashboard)
+
+
+def _without_foreign_defaults(dashboard: Dashboard) -> Dashboard:
+    """Leave out what the SDK adds by itself and @grafana/schema 13 does not know, or what hides links in a menu."""
     for shown in (*dashboard.links, *dashboard.annotations.list_val):
         shown.placement = None
+    for variable in dashboard.templating.list_val:
+        variable.auto = variable.auto_min = variable.auto_count = None
+    for panel in dashboard.panels:
+        if panel.type_val == "table":
+            panel.options.footer = None
     return dashboard

@@ -84,15 +84,21 @@ def _trainer() -> stat.Panel:
 
 
 def _progress() -> stat.Panel:
-    return named_values(
+    steps = named_values(
         "Steps",
-        "Optimizer steps done, steps of the whole run, passes over the training rows, and steps that changed nothing "
-        "because their loss or gradient was not usable, at the latest scrape.",
+        "Optimizer steps done, steps of the whole run, the step with the lowest loss on held-out rows, passes over the "
+        "training rows, steps that changed nothing because their loss or gradient was not usable, and the time left at "
+        "the latest pace; at the latest scrape.",
         latest(_last(f"ragweld_train_step{RUN}"), "done"),
         latest(_last(f"ragweld_train_steps_planned{RUN}"), "planned"),
+        latest(_last(f"ragweld_train_best_step{RUN}"), "best"),
         latest(_last(f"ragweld_train_epoch{RUN}"), "epochs"),
         latest(_last(f"ragweld_train_skipped_steps{RUN}"), "skipped"),
-    ).override_by_name("epochs", [DynamicConfigValue("decimals", 2)])
+        latest(_last(f"ragweld_train_eta_seconds{RUN}"), "left"),
+    )
+    return steps.override_by_name("epochs", [DynamicConfigValue("decimals", 2)]).override_by_name(
+        "left", [DynamicConfigValue("unit", "s")]
+    )
 
 
 def _eval_loss() -> stat.Panel:

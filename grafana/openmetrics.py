@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from catalog.events import Event
-from catalog.pictures import Surface
+from catalog.pictures import Surface, SurfacePoint, marked
 from catalog.runs import Run
 from trainer.metrics import TRAINER_METRICS, decimal
 
@@ -22,7 +22,7 @@ Labels = tuple[tuple[str, str], ...]
 Sample = tuple[str, Labels, float, float]
 """Metric, labels beside those of the target, unix seconds, value."""
 
-OF_TELEMETRY: Mapping[str, Callable[[Event], float | None]] = {
+OF_A_STEP: Mapping[str, Callable[[Event], float | None]] = {
     "ragweld_train_step": lambda event: event.step,
     "ragweld_train_epoch": lambda event: event.epoch,
     "ragweld_train_loss": lambda event: event.loss,
@@ -33,19 +33,30 @@ OF_TELEMETRY: Mapping[str, Callable[[Event], float | None]] = {
     "ragweld_train_update_norm": lambda event: event.update_norm,
     "ragweld_train_tokens_per_second": lambda event: event.tokens_per_s,
     "ragweld_train_step_seconds": lambda event: None if event.step_time_ms is None else event.step_time_ms / 1000,
+    "ragweld_train_eta_seconds": lambda event: event.eta_s,
+    "ragweld_train_memory_bytes": lambda event: event.memory_peak_bytes,
+    "ragweld_train_memory_active_bytes": lambda event: event.memory_active_bytes,
+    "ragweld_train_resident_bytes": lambda event: event.resident_bytes,
     "ragweld_train_projection_x": lambda event: event.proj_x,
     "ragweld_train_projection_y": lambda event: event.proj_y,
     "ragweld_train_projection_off_plane": lambda event: event.proj_off_plane,
     "ragweld_train_projection_share": lambda event: event.proj_share,
 }
-OF_EVALUATIONS = ("ragweld_train_eval_loss", "ragweld_train_best_eval_loss", "ragweld_train_best_step")
-OF_SURFACE = ("ragweld_train_surface_loss", "ragweld_train_path_loss")
+TELL_A_STEP = ("progress", "telemetry")
+"""Types of events with numbers of a step: before the plane is known it is the former that carries them."""
+MEASURED = ("eval_loss", "eval_accuracy", "eval_margin")
+"""What an evaluation tells, as events name it; the latter two of preference runs only."""
+OF_EVALUATIONS = (
+    *(f"ragweld_train_{name}" for name in MEASURED),
+    "ragweld_train_best_eval_loss",
+    "ragweld_train_best_step",
+)
+OF_SURFACE = ("ragweld_train_surface_loss", "ragweld_train_path_loss", "ragweld_train_path_mark")
 OF_RUN = ("ragweld_train_run_info", "ragweld_train_steps_planned")
 NOT_STORED: Mapping[str, str] = {
     "ragweld_train_busy": "of the trainer, not of a run",
     "ragweld_train_runs_total": "of the trainer, not of a run",
     "ragweld_train_promotions_total": "of the trainer, not of a run",
-    "ragweld_train_memory_bytes": "the run store does not keep memory",
     "ragweld_train_skipped_steps": "the run store tells skipped steps in words",
 }
 """Metrics that a finished run says nothing of."""
@@ -72,16 +83,16 @@ def samples(run: Run, told: Sequence[Event], surface: Surface | None) -> Iterato
     labels: Labels = (("run_id", run.run_id),)
     times = step_times(told)
     for event in told:
-        if event.type == "telemetry" and event.step is not None:
+        if event.type in TELL_A_STEP and event.step is not None:
             at_s = times.get(event.step, _seconds(event.ts))
-            for name, value_of in OF_TELEMETRY.items():
-                value = value_of(event)
-                if value is not None:
-                    yield name, labels, at_s, float(value)
-    yield from _evaluations(labels, told)
+            known = ((name, value_of(event)) for name, value_of in OF_A_STEP.items())
+            yield from ((name, labels, at_s, float(value)) for name, value in known if value is not None)
+    evaluated = list(_evaluations(labels, told))
+    yield from evaluated
     yield from _of_run(run, labels, told, times)
     if surface is not None:
-        yield from _of_surface(labels, surface, _end_s(run, times))
+        best_steps = [int(value) for name, _, _, value in evaluated if name == "ragweld_train_best_step"]
+        yield from _of_surface(labels, surface, _end_s(run, times), best_steps[-1] if best_steps else None)
 
 
 def step_times(told: Iterable[Event]) -> dict[int, float]:
@@ -92,11 +103,15 @@ def step_times(told: Iterable[Event]) -> dict[int, float]:
 def _evaluations(labels: Labels, told: Sequence[Event]) -> Iterator[Sample]:
     best: tuple[float, int] | None = None
     for event in told:
-        loss = (event.metrics or {}).get("eval_loss") if event.type == "metrics" else None
+        measured = (event.metrics or {}) if event.type == "metrics" else {}
+        loss = measured.get("eval_loss")
         if loss is None or event.step is None:
             continue
         at_s = _seconds(event.ts)
-        yield "ragweld_train_eval_loss", labels, at_s, loss
+        for name in MEASURED:
+            value = measured.get(name)
+            if value is not None:
+                yield f"ragweld_train_{name}", labels, at_s, value
         # Before the first step the base is measured, which is nothing that the run could keep.
         if event.step > 0:
             best = min(filter(None, (best, (loss, event.step))))
@@ -114,16 +129,22 @@ def _of_run(run: Run, labels: Labels, told: Sequence[Event], times: Mapping[int,
     yield "ragweld_train_run_info", (*info, ("status", run.status)), _end_s(run, times), 1.0
 
 
-def _of_surface(labels: Labels, surface: Surface, at_s: float) -> Iterator[Sample]:
+def _of_surface(labels: Labels, surface: Surface, at_s: float, best_step: int | None) -> Iterator[Sample]:
     """The surface as the trainer shows it, at the end of the run."""
     for y, row in zip(surface.ys, surface.loss, strict=True):
         for x, loss in zip(surface.xs, row, strict=True):
             if loss is not None:
                 yield "ragweld_train_surface_loss", (*labels, *_place(x, y)), at_s, loss
-    for point in surface.points:
-        if point.loss is not None:
-            step = ("step", str(point.step))
-            yield "ragweld_train_path_loss", (*labels, step, *_place(point.x, point.y)), at_s, point.loss
+    path = [(point, point.loss) for point in surface.points if point.loss is not None]
+    for point, loss in path:
+        yield "ragweld_train_path_loss", (*labels, *_on_path(point)), at_s, loss
+    for mark, place in marked([point.step for point, _ in path], best_step).items():
+        point, loss = path[place]
+        yield "ragweld_train_path_mark", (*labels, ("mark", mark), *_on_path(point)), at_s, loss
+
+
+def _on_path(point: SurfacePoint) -> Labels:
+    return ("step", str(point.step)), *_place(point.x, point.y)
 
 
 def _place(x: float, y: float) -> Labels:

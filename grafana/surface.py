@@ -14,15 +14,15 @@ from grafana.boards import MOVED
 from grafana.panels import DATASOURCE, Query, coloured_by_value, legend, rows
 from grafana.xy import LOSS_COLOURS, axis, dots, line, mark, series, transformation
 
-_NOW, _PATH, _LINE, _GRID, _START, _BEST, _PROMOTED = "ABCDEFG"
-"""Ref ids; the transformation of A alone puts its frame first, so frames have the places of these letters."""
+_PATH, _LINE, _GRID, _START, _NOW, _BEST, _PROMOTED = "ABCDEFG"
+"""Ref ids; the frame of each has the place of its letter."""
 
 _DESCRIPTION = """\
 True loss on the run's fixed probe batch, measured at the points of a grid on the plane of the run's kept snapshots \
 (dots), and where the run itself was (path; its loss is measured at the true point, which may be off the plane). Both \
 on one scale of colour: blue the lowest loss shown, red the highest; both ends stand beside. Square: the start. Ring: \
-now. Orange: the best on held-out rows. Green: promoted. The grid fills up as it is measured, and is whole after the \
-run."""
+now. Orange: nearest to the best on held-out rows. Green: promoted. The grid fills up as it is measured, and is whole \
+after the run."""
 
 
 def gradient_descent(run_id: str) -> xychart.Panel:
@@ -35,9 +35,7 @@ def gradient_descent(run_id: str) -> xychart.Panel:
         .transformations(
             [
                 transformation("convertFieldType", {"conversions": [_number(name) for name in ("x", "y", "step")]}),
-                transformation("sortBy", {"sort": [{"field": "step"}]}, _PATH, _LINE),
-                transformation("sortBy", {"sort": [{"field": "step", "desc": True}]}, _NOW),
-                transformation("limit", {"limitField": 1}, _NOW),
+                transformation("sortBy", {"sort": [{"field": "step"}]}),
             ]
         )
         .mapping(SeriesMapping.MANUAL)
@@ -57,15 +55,15 @@ def gradient_descent(run_id: str) -> xychart.Panel:
 
 def _queries(run_id: str) -> dict[str, Query]:
     path = f'ragweld_train_path_loss{{run_id="{run_id}"}}'
-    best = f'{path} and on (step) count_values("step", ragweld_train_best_step{{run_id="{run_id}"}})'
+    marks = {mark: f'ragweld_train_path_mark{{run_id="{run_id}", mark="{mark}"}}' for mark in ("start", "now", "best")}
     return {
-        _NOW: rows(path),
         _PATH: rows(path),
         _LINE: rows(path),
         _GRID: rows(f'ragweld_train_surface_loss{{run_id="{run_id}"}}'),
-        _START: rows(f'ragweld_train_path_loss{{run_id="{run_id}", step="0"}}'),
-        _BEST: rows(best),
-        _PROMOTED: rows(f'{best} and on () {MOVED}{{reason=~".*{run_id}"}}'),
+        _START: rows(marks["start"]),
+        _NOW: rows(marks["now"]),
+        _BEST: rows(marks["best"]),
+        _PROMOTED: rows(f'{marks["best"]} and on () {MOVED}{{reason=~".*{run_id}"}}'),
     }
 
 

@@ -8,9 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 UNUSED: Mapping[str, str] = {
-    "ragweld_train_memory_active_bytes": "not shown yet; the peak is what decides whether a run fits",
-    "ragweld_train_resident_bytes": "not shown yet; the peak of MLX is what decides whether a run fits",
-    "ragweld_train_eta_seconds": "not shown yet",
     "ragweld_http_requests_total": "every route's answers, scrapes too: for a question that comes up, not for a panel",
     "ragweld_engine_steps_total": "the batch generator's steps say nothing that tokens per second does not",
     "vllm:num_requests_running": "for Kubernetes' routers; the same as ragweld_engine_rows",

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from catalog.errors import Unavailable
 from catalog.metrics import MetricSpec
+from catalog.pictures import marked
 from trainer.metrics import TRAINER_METRICS, decimal
 from trainer.projection import Point
 
@@ -132,6 +133,8 @@ def _samples(name: str, snapshot: Snapshot) -> Iterable[tuple[tuple[str, ...], f
             return [((run.run_id, run.base, run.status), 1.0) for run in snapshot.runs]
         case "ragweld_train_surface_loss" | "ragweld_train_path_loss":
             return _picture_samples(name, snapshot.picture) if snapshot.picture else ()
+        case "ragweld_train_path_mark":
+            return _mark_samples(snapshot)
     values = [(run.run_id, RUN_VALUES[name](run)) for run in snapshot.runs]
     return [((run_id,), float(value)) for run_id, value in values if value is not None]
 
@@ -140,6 +143,16 @@ def _picture_samples(name: str, picture: Picture) -> Iterable[tuple[tuple[str, .
     if name == "ragweld_train_surface_loss":
         return [((picture.run_id, decimal(x), decimal(y)), loss) for x, y, loss in picture.grid]
     return [((picture.run_id, str(step), decimal(x), decimal(y)), loss) for step, x, y, loss in picture.path]
+
+
+def _mark_samples(snapshot: Snapshot) -> Iterable[tuple[tuple[str, ...], float]]:
+    picture = snapshot.picture
+    if picture is None:
+        return
+    best = next((run.best_step for run in snapshot.runs if run.run_id == picture.run_id), None)
+    for mark, place in marked([step for step, *_ in picture.path], best).items():
+        step, x, y, loss = picture.path[place]
+        yield (picture.run_id, mark, str(step), decimal(x), decimal(y)), loss
 
 
 class Board(Collector):

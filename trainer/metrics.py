@@ -74,5 +74,11 @@ TRAINER_METRICS: tuple[MetricSpec, ...] = (
         "Measured loss on the probe batch where the run was after a step; x and y say where on the surface's plane.",
         ("run_id", "step", "x", "y"),
     ),
+    MetricSpec(
+        "ragweld_train_path_mark",
+        "gauge",
+        "Measured loss at the points of that path that are marked: start, now, and the one nearest to the best step.",
+        ("run_id", "mark", "step", "x", "y"),
+    ),
     MetricSpec("ragweld_train_promotions_total", "counter", "Gate decisions, by verdict.", ("verdict",)),
 )

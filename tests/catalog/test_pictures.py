@@ -53,6 +53,12 @@ def test_what_is_written_is_read(store: RunStore, run: Run) -> None:
     assert pictures.surface_of(store, run.run_id) == surface(run.run_id)
 
 
+def test_a_paths_marks_are_its_ends_and_the_point_nearest_to_the_best_step() -> None:
+    assert pictures.marked([], 4) == {}
+    assert pictures.marked([0, 4, 8, 12], 9) == {"start": 0, "now": 3, "best": 2}
+    assert pictures.marked([0, 4, 8, 12], None) == {"start": 0, "now": 3}
+
+
 def test_the_frozen_plane_is_that_of_the_telemetry(store: RunStore, run: Run) -> None:
     for step, x in ((1, 3.0), (2, 0.0)):
         store.append(run.run_id, "telemetry", step=step, proj_x=x, proj_y=0.0, proj_off_plane=4.0, proj_digest="p")

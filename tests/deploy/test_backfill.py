@@ -17,7 +17,7 @@ from catalog.plan import Plan
 from catalog.runs import RunStore
 from catalog.settings import Settings, load
 from deploy import backfill, cli
-from grafana.openmetrics import OF_TELEMETRY, step_times
+from grafana.openmetrics import OF_A_STEP, TELL_A_STEP, step_times
 from tests.prometheus_server import PrometheusServer, prometheus
 from tests.requirements_of_machine import need_promtool
 from tests.tiny_base import write_base
@@ -72,7 +72,7 @@ def server(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("metric", OF_TELEMETRY)
+@pytest.mark.parametrize("metric", OF_A_STEP)
 def test_prometheus_answers_with_each_steps_exact_value_at_its_exact_time(
     metric: str, trained: Trained, server: PrometheusServer
 ) -> None:
@@ -80,7 +80,7 @@ def test_prometheus_answers_with_each_steps_exact_value_at_its_exact_time(
     stored = {
         round(times[event.step], 3): float(value)
         for event in trained.told
-        if event.type == "telemetry" and event.step and (value := OF_TELEMETRY[metric](event)) is not None
+        if event.type in TELL_A_STEP and event.step and (value := OF_A_STEP[metric](event)) is not None
     }
     (series,) = server.stored(metric, "1h")
     assert dict(series.points) == stored

@@ -35,6 +35,7 @@ LABELS: Mapping[str, Sequence[str]] = {
     "reason": [f"run {RUN_ID}", "rollback of version 1"],
     "error_type": ["", "overloaded"],
     "step": ["0", str(BEST_STEP)],
+    "mark": ["start", "now", "best"],
     "x": ["0", "0.5"],
     "y": ["0", "-0.25"],
 }

@@ -28,7 +28,8 @@ def _all_queries() -> list[PanelQuery]:
 
 
 def _used_names() -> set[str]:
-    variables = [v.get("definition", "") for dashboard in _loaded() for v in dashboard["templating"]["list"]]
+    listed = [variable for dashboard in _loaded() for variable in dashboard["templating"]["list"]]
+    variables = [variable["query"]["query"] for variable in listed if variable["type"] == "query"]
     asked = [query.expr for query in _all_queries()]
     return set().union(*map(metric_names, (*variables, *asked, *expressions_of_alerts().values())))
 

@@ -7,10 +7,10 @@ from catalog.plan import Plan
 from catalog.runs import Run
 from grafana.openmetrics import (
     NOT_STORED,
+    OF_A_STEP,
     OF_EVALUATIONS,
     OF_RUN,
     OF_SURFACE,
-    OF_TELEMETRY,
     openmetrics,
     samples,
     step_times,
@@ -59,7 +59,7 @@ def series(name: str) -> list[tuple[float, float]]:
 
 
 def test_every_metric_of_the_table_is_taken_from_the_run_or_on_the_written_list() -> None:
-    taken = {*OF_TELEMETRY, *OF_EVALUATIONS, *OF_SURFACE, *OF_RUN}
+    taken = {*OF_A_STEP, *OF_EVALUATIONS, *OF_SURFACE, *OF_RUN}
     assert taken.isdisjoint(NOT_STORED)
     assert taken | set(NOT_STORED) == {spec.name for spec in TRAINER_METRICS}
 
@@ -92,6 +92,9 @@ def test_the_surface_stands_at_the_end_of_the_run_with_the_exporters_labels() ->
         ("ragweld_train_surface_loss", "0", "0"): 1.0,
         ("ragweld_train_surface_loss", "1", "0"): 2.0,
         ("ragweld_train_path_loss", "2", "0.5", "0.5"): 1.2,
+        ("ragweld_train_path_mark", "start", "2", "0.5", "0.5"): 1.2,
+        ("ragweld_train_path_mark", "best", "2", "0.5", "0.5"): 1.2,
+        ("ragweld_train_path_mark", "now", "2", "0.5", "0.5"): 1.2,
     }
 
 
