@@ -1,0 +1,42 @@
+"""Pictures of the previews by a headless Chromium: `output/preview-<dashboard>-<theme>.png`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from catalog.errors import EngineFailed, Unavailable
+from grafana.preview.server import Page
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+WIDTH, HEIGHT = 1600, 1000
+DRAWN_DEADLINE_MS = 60_000
+THEMES = ("dark", "light")
+
+
+def take(page: Page, dashboards: Iterable[str], out: Path, **asked: str | float) -> list[Path]:
+    """Draw every dashboard in both themes; `asked` goes to `Page.address`. Raises EngineFailed when a panel failed."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError as error:
+        raise Unavailable("Pictures need Playwright.", hint="Install it: `pip install playwright`.") from error
+    out.mkdir(parents=True, exist_ok=True)
+    browser_path = next((found for name in CHROMIUM if (found := shutil.which(name))), None)
+    taken = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+        for name in dashboards:
+            for theme in THEMES:
+                tab = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+                tab.goto(page.address(name, theme=theme, **asked))  # type: ignore[arg-type]
+                tab.wait_for_function("window.preview.draws > 0", timeout=DRAWN_DEADLINE_MS)
+                tab.wait_for_load_state("networkidle")
+                if errors := tab.evaluate("window.preview.errors"):
+                    raise EngineFailed(f"The preview of {name} failed: {errors}")
+                path = out / f"preview-{name}-{theme}.png"
+                tab.screenshot(path=path, full_page=True)
+                tab.close()
+                taken.append(path)
+        browser.close()
+    return taken

@@ -1,0 +1,11 @@
+// Tables: the first frame, in the table that Grafana 13 itself draws.
+import { TableNG } from "@grafana/ui/unstable";
+import type { Content } from "./box";
+
+export function Rows({ one, width, height, timeRange }: Content) {
+  return one.frames.length ? (
+    <TableNG data={one.frames[0]} width={width} height={height} noHeader={false} timeRange={timeRange} structureRev={1} />
+  ) : (
+    <div className="nothing">No data</div>
+  );
+}
