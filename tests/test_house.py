@@ -22,6 +22,11 @@ MAY_IMPORT = {
 """What each package may import beside itself and what is installed."""
 
 
+def modules(package: str) -> list[Path]:
+    """The package's own modules; not what npm installed beside a page's sources."""
+    return sorted(path for path in (ROOT / package).rglob("*.py") if "node_modules" not in path.parts)
+
+
 def imports(path: Path) -> Iterator[tuple[int, str]]:
     """Line and full name of everything that a file imports, wherever in it."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"), path.as_posix())):
@@ -37,7 +42,7 @@ def back_edges(package: str) -> list[str]:
     allowed = (package, *MAY_IMPORT[package])
     return [
         f"{path.relative_to(ROOT)}:{line} imports {name}"
-        for path in sorted((ROOT / package).rglob("*.py"))
+        for path in modules(package)
         for line, name in imports(path)
         if name.split(".")[0] in (*PACKAGES, "tests")
         and not any(name == room or name.startswith(f"{room}.") for room in allowed)
@@ -59,7 +64,7 @@ def test_there_is_no_other_top_level_folder() -> None:
 def test_every_module_says_what_it_promises(package: str) -> None:
     silent = [
         str(path.relative_to(ROOT))
-        for path in sorted((ROOT / package).rglob("*.py"))
+        for path in modules(package)
         if not ast.get_docstring(ast.parse(path.read_text("utf-8")))
     ]
     assert silent == []
@@ -71,7 +76,7 @@ def test_only_the_command_reads_the_environment() -> None:
     readers = {
         path
         for package in PACKAGES
-        for path in (ROOT / package).rglob("*.py")
+        for path in modules(package)
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv") and ast.unparse(node.value) == "os"
     }
