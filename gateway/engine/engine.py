@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Collection
 from pathlib import Path
 
 from catalog import models
-from catalog.adapters import AdapterStore, Aliases, short
+from catalog.adapters import AdapterStore, Pointers, short
 from catalog.base import blas, device, locate
 from catalog.base.load import Base, load
 from catalog.base.locate import BaseChoice
@@ -62,8 +62,8 @@ class Engine:
         self._worker: Worker | None = None
         self._admitted_tokens = 0
         self._read: OrderedDict[tuple[BaseId, AdapterId], Adapter] = OrderedDict()
-        self._aliases = Aliases()
-        self._aliases_seen: tuple[int, int, int] | None = None
+        self._pointers = Pointers()
+        self._pointers_seen: tuple[int, int, int] | None = None
         self._last_good: dict[BaseId, AdapterId | None] = {}
         self._refused: set[tuple[BaseId, AdapterId]] = set()
         self.refused_swaps = 0
@@ -100,7 +100,7 @@ class Engine:
             device=device.current().name,
             precision=served.precision if served else "",
             context=self._context(served) if served else 0,
-            active_adapter=self._seen_aliases().active(served.base) if served else None,
+            active_adapter=self._seen_pointers().active(served.base) if served else None,
             resident_adapters=self.counters.resident,
             bases=tuple(self._folders) if served else (),
             loaded_bases=self._worker.loaded if self._worker else (),
@@ -118,7 +118,7 @@ class Engine:
 
     def adapter_names(self) -> Collection[str]:
         """Names given to adapters: by people, and run ids."""
-        return self._seen_aliases().names
+        return self._seen_pointers().names
 
     async def resolve(self, ref: ModelRef) -> EngineVoice:
         """Who answers `ref` now: its base in memory, its adapter resident and checked.
@@ -275,17 +275,17 @@ class Engine:
         self._admitted_tokens += tokens
         return tokens
 
-    def _seen_aliases(self) -> Aliases:
+    def _seen_pointers(self) -> Pointers:
         """Every pointer as it is on disk now; the file is read again only when it changed."""
         try:
             stat = self._store.aliases_path.stat()
         except FileNotFoundError:
-            return self._aliases
+            return self._pointers
         seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        if seen != self._aliases_seen:
-            self._aliases = self._store.aliases()
-            self._aliases_seen = seen
-        return self._aliases
+        if seen != self._pointers_seen:
+            self._pointers = self._store.pointers()
+            self._pointers_seen = seen
+        return self._pointers
 
     async def _adapter_of(self, served: Served, pointer: str | None) -> AdapterId | None:
         if pointer == BARE_BASE:
@@ -297,7 +297,7 @@ class Engine:
         return adapter_id
 
     async def _resident_active(self, served: Served) -> AdapterId | None:
-        active = self._seen_aliases().active(served.base)
+        active = self._seen_pointers().active(served.base)
         last_good = self._last_good.get(served.base)
         if active is not None and (served.base, active) in self._refused:
             return last_good

@@ -29,11 +29,12 @@ from tests.bench.load import FORBID
 from tests.tiny_base import write_adapter
 
 KEYS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")
-ADAPTERS = 50
-"""More than the engine's 32 slots."""
+ADAPTERS = {"nano": 50, "100m": 16}
+SLOTS = {"nano": 32, "100m": 8}
+"""Fewer than there are adapters."""
 CLIENTS = 8
 PROMPTS = tuple(f"Question {n}: what do you know about number {n}?" for n in range(4))
-LOAD_TOKENS = 12
+LOAD_TOKENS = {"nano": 12, "100m": 4}
 STREAM_TOKENS = {"nano": 600, "100m": 120}
 PAUSE_S = {"nano": 0.05, "100m": 0.5}
 """Between two asks beside an open stream."""
@@ -116,19 +117,20 @@ def scene(name: str) -> Iterator[Scene]:
         base = bases.write(name, root / "base")
         store = AdapterStore(root / "home")
         adapters = tuple(
-            store.put(write_adapter(root / f"a{n}", base, n, rank=16, keys=KEYS, size=0.2)) for n in range(ADAPTERS)
+            store.put(write_adapter(root / f"a{n}", base, n, rank=16, keys=KEYS, size=0.2))
+            for n in range(ADAPTERS[name])
         )
         ends = bases.end_tokens(base)
-        with peers.ragweld(base, root / "home") as server:
+        with peers.ragweld(base, root / "home", {"RAGWELD_ENGINE_ADAPTER_SLOTS": str(SLOTS[name])}) as server:
             yield Scene(lambda: Client(server, ends), store, BaseId(str(base)), adapters, name)
 
 
 def first_answers(here: Scene) -> dict[str, float]:
-    """From a move to the end of the new adapter's first answer, beyond a warm request's time, for 50 moves each."""
+    """From a move to the end of the new adapter's first answer, beyond a warm request's time, once for each adapter."""
     client = here.connect()
     prompts = (f"{n} is the number of this question. What is it good for?" for n in itertools.count())
     unseen = [first_answer(here, client, adapter, prompts) for adapter in here.adapters]
-    two = itertools.islice(itertools.cycle(here.adapters[-2:]), ADAPTERS)
+    two = itertools.islice(itertools.cycle(here.adapters[-2:]), len(here.adapters))
     resident = [first_answer(here, client, adapter, prompts) for adapter in two]
     figures = {}
     for kind, pairs in (("never seen", unseen), ("resident", resident)):
@@ -221,7 +223,7 @@ def under_load(here: Scene, swaps: int) -> dict[str, float]:
     """Swap while clients ask without a pause; count answers that failed, and texts that are not of who they name."""
     client = here.connect()
     alone = {
-        (str(adapter), prompt): client.ask(prompt, LOAD_TOKENS, f"ragweld@{adapter}").text
+        (str(adapter), prompt): client.ask(prompt, LOAD_TOKENS[here.name], f"ragweld@{adapter}").text
         for adapter in here.adapters
         for prompt in PROMPTS
     }
@@ -235,7 +237,7 @@ def under_load(here: Scene, swaps: int) -> dict[str, float]:
             if over.is_set():
                 return
             try:
-                answer = client.ask(prompt, LOAD_TOKENS)
+                answer = client.ask(prompt, LOAD_TOKENS[here.name])
                 told.append((answer.adapter, prompt, answer.text))
             except (OSError, ValueError, http.client.HTTPException) as error:
                 failures.append(repr(error))

@@ -52,6 +52,16 @@ def test_moves_are_a_linear_history_that_rollback_walks(three: tuple[AdapterStor
     assert all(later.previous == earlier.adapter_id for earlier, later in itertools.pairwise(moves))
 
 
+def test_pointers_say_what_the_history_says(three: tuple[AdapterStore, list[AdapterId]], tmp_path: Path) -> None:
+    store, ids = three
+    assert store.pointers().names == store.aliases().names
+    assert store.pointers().active(BASE) is None
+    for to in (ids[2], None, ids[0]):
+        store.move(BASE, to, expected=store.active(BASE), reason="promoted")
+        assert store.pointers().active(BASE) == store.aliases().active(BASE) == to
+    assert AdapterStore(tmp_path / "nowhere").pointers().active(BASE) is None
+
+
 def test_rollback_of_the_first_promotion_gives_the_bare_base(three: tuple[AdapterStore, list[AdapterId]]) -> None:
     store, ids = three
     with pytest.raises(Conflict):
