@@ -7,16 +7,15 @@ half of one that it would have to believe; the byte offset after a line is its i
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, field_validator
+
+from catalog import files
 
 EventType = Literal["log", "progress", "metrics", "state", "error", "complete", "telemetry"]
 
@@ -95,26 +94,7 @@ class StoredLine:
 
 def append(path: Path, event: Event) -> None:
     """Append one event whole, or raise OSError and leave none of it."""
-    line = event.to_line()
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        end = _end_of_lines(descriptor)
-        if os.write(descriptor, line) != len(line):
-            os.ftruncate(descriptor, end)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-    finally:
-        os.close(descriptor)
-
-
-def _end_of_lines(descriptor: int) -> int:
-    """Where the last whole line ends. What a dying writer left after it is cut off: no reader took it for a line."""
-    end = os.fstat(descriptor).st_size
-    if end == 0 or os.pread(descriptor, 1, end - 1) == b"\n":
-        return end
-    end = os.pread(descriptor, end, 0).rfind(b"\n") + 1
-    os.ftruncate(descriptor, end)
-    return end
+    files.append_line(path, event.to_line())
 
 
 def read_lines(path: Path, after_offset: int = 0) -> Iterator[StoredLine]:

@@ -96,6 +96,30 @@ def staged_folder(target: Path, *, fsync: Callable[[Path], None] = fsync_path) -
     shutil.rmtree(aside, ignore_errors=True)
 
 
+def append_line(path: Path, line: bytes, *, mode: int = 0o644) -> None:
+    """Append one line whole, or raise OSError and leave none of it. By one write, so that no reader sees half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        end = _end_of_lines(descriptor)
+        if os.write(descriptor, line) != len(line):
+            os.ftruncate(descriptor, end)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    finally:
+        os.close(descriptor)
+
+
+def _end_of_lines(descriptor: int) -> int:
+    """Where the last whole line ends. What a dying writer left after it is cut off: no reader took it for a line."""
+    end = os.fstat(descriptor).st_size
+    if end == 0 or os.pread(descriptor, 1, end - 1) == b"\n":
+        return end
+    end = os.pread(descriptor, end, 0).rfind(b"\n") + 1
+    os.ftruncate(descriptor, end)
+    return end
+
+
 def sha256_file(path: Path) -> str:
     """Hex sha256 of a file's bytes."""
     digest = hashlib.sha256()

@@ -230,6 +230,14 @@ class RoutingSettings(Section):
     """How often each upstream's health is looked at, in the background."""
 
 
+class ChatLogSettings(Section):
+    keep: Literal["nothing", "asked", "all"] = "asked"
+    """Which chats stay on this machine's disk to be learned from: none, those whose request says `store: true`, or all
+    but those that say `store: false`. Every word of question and answer is kept, for whoever may administrate."""
+    max_bytes: int = Field(256 * 1024 * 1024, ge=1024 * 1024, le=1 << 40)
+    """Beyond it the oldest chats are forgotten."""
+
+
 class Settings(Section):
     gateway: GatewaySettings = GatewaySettings()
     """The HTTP side."""
@@ -243,6 +251,8 @@ class Settings(Section):
     """What runs are measured on."""
     routing: RoutingSettings = RoutingSettings()
     """Who answers when ragweld cannot."""
+    chat_log: ChatLogSettings = ChatLogSettings()
+    """Which chats are kept."""
     upstreams: list[Upstream] = []
     """Servers to fall back to, in order of priority."""
 

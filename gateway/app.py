@@ -18,6 +18,7 @@ from gateway.api import (
     admin,
     benchmark,
     chat,
+    chats,
     config,
     datasets,
     engine,
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 
 ROOMS = (
     chat,
+    chats,
     models,
     files,
     fine_tuning,
@@ -58,7 +60,14 @@ ROOMS = (
 
 def create_app(context: Context) -> Litestar:
     """Routes and error handlers; upstreams are opened and the engine started with the server's lifespan."""
-    lasting = (context.upstreams, context.prober, context.engine, context.watch, *context.file_watches)
+    lasting = (
+        context.upstreams,
+        context.prober,
+        context.recorder,
+        context.engine,
+        context.watch,
+        *context.file_watches,
+    )
     parts = [part for part in lasting if part]
     return Litestar(
         route_handlers=[handler for room in ROOMS for handler in room.handlers],

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from catalog.errors import EngineFailed, Overloaded, RagweldError, Unavailable, UpstreamFailed, UpstreamTimedOut
-from gateway import balance, cost, errors, retries, routing, speaking
+from gateway import balance, cost, errors, recording, retries, routing, speaking
 from gateway.context import Context
 from gateway.errors import ShuttingDown, UpstreamRefused
 from gateway.guard import Visit
@@ -35,7 +35,10 @@ def answer(context: Context, chat: ParsedChat, choice: Choice) -> ASGIApp:
     """An ASGI application that gives the answer to `chat` by the first candidate that can."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await converse(context, chat, choice, scope["auth"], connection_of(scope), send)
+        asked, to = chat, send
+        if recording.wants(chat.request, context.settings.chat_log):
+            asked, to = recording.kept_here(chat), context.recorder.tap(chat, send).send
+        await converse(context, asked, choice, scope["auth"], connection_of(scope), to)
 
     return app
 
@@ -176,6 +179,7 @@ class _Conversation:
         if isinstance(route, EngineRoute):
             if context.engine is None:
                 raise Unavailable("The engine is switched off.")
+            recording.check(self._chat.request, context.settings.chat_log)
             settings = context.settings.engine
             self._answer = await speaking.begin(context.engine, settings, route.ref, self._chat, context.clock)
         else:

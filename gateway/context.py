@@ -28,6 +28,7 @@ from gateway.measure import Measures
 from gateway.ports import AnswerEngine
 from gateway.probe import Prober
 from gateway.providers import Providers
+from gateway.recording import Recorder
 from gateway.retries import RetryBudget
 from gateway.routing import Choice, FallbackReason
 from gateway.upstream import Upstreams
@@ -52,6 +53,7 @@ class Context:
     runs: RunStore
     adapters: AdapterStore
     files: FileStore
+    recorder: Recorder
     measures: Measures
     lifecycle: Lifecycle
     keys: KeyStore

@@ -23,6 +23,7 @@ _CHAT = frozenset(
     {
         ("POST", "/v1/chat/completions"),
         ("POST", "/api/kg/extract"),
+        ("POST", "/api/feedback"),
         ("GET", "/v1/models"),
         ("GET", "/api/models"),
         ("GET", "/api/chat/models"),

@@ -27,8 +27,9 @@ _HELD = frozenset(
 )
 """Training settings that the engine and the folder's watch took at their start."""
 AT_ONCE = frozenset(
-    {key for key in ENV_VARS if key.partition(".")[0] in ("training", "evaluation", "routing", "upstreams")} - _HELD
-    | {"gateway.allowed_hosts", "gateway.max_body_bytes", "gateway.body_deadline_s"}
+    {key for key in ENV_VARS if key.partition(".")[0] in ("training", "evaluation", "routing", "chat_log", "upstreams")}
+    - _HELD
+    | {"gateway.allowed_hosts", "gateway.max_body_bytes", "gateway.max_upload_bytes", "gateway.body_deadline_s"}
     | {"engine.default_max_tokens", "engine.adapter_roots"}
 )
 """Keys that are read anew for every request."""

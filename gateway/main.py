@@ -20,6 +20,7 @@ import uvloop
 from catalog import keys
 from catalog.adapters import AdapterStore
 from catalog.audit import AdminLog
+from catalog.chats import ChatStore
 from catalog.keys import KeyStore
 from catalog.runs import RunStore
 from catalog.settings import Loaded, Settings
@@ -37,6 +38,7 @@ from gateway.measure import Measures
 from gateway.ports import AnswerEngine
 from gateway.probe import Prober
 from gateway.providers import Providers
+from gateway.recording import Recorder
 from gateway.retries import RetryBudget
 from gateway.server import GatewayServer, bind
 from gateway.upstream import Upstreams
@@ -130,6 +132,7 @@ def build(loaded: Loaded, home: Path, environ: Mapping[str, str], answering: Ans
         runs=RunStore(home),
         adapters=adapters,
         files=FileStore(home),
+        recorder=Recorder(ChatStore(home), lambda: live.settings.chat_log, measures.chat),
         measures=measures,
         lifecycle=Lifecycle(),
         keys=store,

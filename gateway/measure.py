@@ -81,6 +81,9 @@ class Measures:
         outcome = "read" if is_readable else "empty"
         self._counter("ragweld_extractions_total", provider, outcome).inc()
 
+    def chat(self, outcome: Literal["kept", "dropped"]) -> None:
+        self._counter("ragweld_chats_total").labels(outcome).inc()
+
     def unreadable_calls(self, count: int) -> None:
         self._counter("ragweld_unreadable_tool_calls_total").inc(count)
 

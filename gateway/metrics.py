@@ -111,6 +111,9 @@ GATEWAY_METRICS: tuple[MetricSpec, ...] = (
         "Extractions of knowledge, by whether the answer could be read.",
         ("provider", "outcome"),
     ),
+    MetricSpec(
+        "ragweld_chats_total", "counter", "Chats that were to be kept, by outcome: kept, or dropped.", ("outcome",)
+    ),
     MetricSpec("ragweld_unreadable_tool_calls_total", "counter", "Tool blocks given back as text, not being a call."),
     MetricSpec("ragweld_build_info", "gauge", "1; version, device and base as labels.", ("version", "device", "base")),
 )

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 UNUSED: Mapping[str, str] = {
     "ragweld_http_requests_total": "every route's answers, scrapes too: for a question that comes up, not for a panel",
+    "ragweld_chats_total": "kept chats are new; a full disk, which drops them, has its own alert",
     "ragweld_engine_steps_total": "the batch generator's steps say nothing that tokens per second does not",
     "vllm:num_requests_running": "for Kubernetes' routers; the same as ragweld_engine_rows",
     "vllm:kv_cache_usage_perc": "for Kubernetes' routers; the same as queued tokens of their limit",

@@ -168,7 +168,10 @@ class ChatRequest(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True)
     logprobs: bool | None = None
     max_completion_tokens: Annotated[int, Meta(ge=1, le=MAX_TOKENS)] | None = None
     max_tokens: Annotated[int, Meta(ge=1, le=MAX_TOKENS)] | None = None
-    metadata: dict[str, str] | None = None
+    metadata: (
+        Annotated[dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)]
+        | None
+    ) = None
     modalities: list[Literal["text", "audio"]] | None = None
     moderation: Any = None
     n: Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None = None

@@ -30,7 +30,6 @@ REFUSED_VALUES: dict[str, Any] = {
     "moderation": {"model": "omni-moderation-latest"},
     "reasoning_effort": "high",
     "service_tier": "priority",
-    "store": True,
     "verbosity": "low",
     "web_search_options": {},
 }
