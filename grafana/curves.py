@@ -115,7 +115,7 @@ def _speed(run: str) -> timeseries.Panel:
         graph(
             "Speed",
             "Left: tokens of the step, context and supervised, divided by its wall time. Right: that wall time.",
-            "suffix: tokens/s",
+            "suffix:tokens/s",
             "tokens per second",
             over_time(f"ragweld_train_tokens_per_second{run}", "tokens per second"),
             over_time(f"ragweld_train_step_seconds{run}", "time of a step"),

@@ -135,7 +135,7 @@ def _tokens() -> timeseries.Panel:
     return graph(
         "Answer tokens",
         "Tokens that each gateway's engine decoded per second.",
-        "suffix: tokens/s",
+        "suffix:tokens/s",
         "tokens per second",
         rate(f"sum by (instance) (rate({decoded}[$__rate_interval]))", EACH),
     ).axis_soft_min(0)

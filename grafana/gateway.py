@@ -205,7 +205,7 @@ def _billed_tokens() -> timeseries.Panel:
     return graph(
         "Tokens of requests",
         "Prompt and answer tokens per second as requests are billed, cached ones too, by the model that answered.",
-        "suffix: tokens/s",
+        "suffix:tokens/s",
         "tokens per second",
         rate(
             "sum by (gen_ai_response_model, gen_ai_token_type) "

@@ -17,7 +17,6 @@ from grafana.panels import (
     latest,
     listing,
     named_values,
-    or_nothing,
     over_time,
     rate,
     right_axis,
@@ -119,11 +118,8 @@ def errors(where: str = "") -> timeseries.Panel:
         "reqps",
         "errors per second",
         rate(
-            or_nothing(
-                f"sum by (error_type) (rate({failed}[$__rate_interval]))",
-                "error_type",
-                of("ragweld_engine_ready", where),
-            ),
+            f"sum by (error_type) (rate({failed}[$__rate_interval])) or on () "
+            f'label_replace(0 * {alive(where)}, "error_type", "none", "", "")',
             "{{error_type}}",
         ),
     ).axis_soft_min(0)
@@ -162,7 +158,7 @@ def token_rates(where: str = "") -> timeseries.Panel:
         "Engine tokens",
         "Tokens that the engine computed per second, by phase, and prompt tokens that it did not have to compute "
         "because the prefix cache held them.",
-        "suffix: tokens/s",
+        "suffix:tokens/s",
         "tokens per second",
         rate(f"sum by (phase) (rate({of('ragweld_engine_tokens_total', where)}[$__rate_interval]))", "{{phase}}"),
         rate(f"sum(rate({of('ragweld_engine_cached_tokens_total', where)}[$__rate_interval]))", "from the cache"),
@@ -205,7 +201,7 @@ def queue(where: str = "") -> timeseries.Panel:
             "Queue",
             "Prompt and answer tokens admitted and not yet done, of those that may be (right); beyond that a request "
             "is refused with 429.",
-            "suffix: tokens",
+            "suffix:tokens",
             "tokens",
             over_time(f"sum({of('ragweld_engine_queued_tokens', where)})", "admitted"),
             over_time(

@@ -56,6 +56,12 @@ def need_studio_tools() -> Path:
     return node
 
 
+def need_node() -> Path:
+    """Node with npm, which builds pages and runs Grafana's own code on the dashboards."""
+    _program(("npm",), "npm", "apt-get install npm, or brew install node")
+    return _program(("node",), "Node 20", "apt-get install nodejs, or brew install node")
+
+
 def need_openblas() -> str:
     """The name under which the loader finds OpenBLAS."""
     for name in OPENBLAS_NAMES:

@@ -16,5 +16,9 @@ await build({
   format: "esm",
   platform: "node",
   outExtension: { ".js": ".mjs" },
-  banner: { js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);' },
+  banner: {
+    js:
+      'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);' +
+      'globalThis.navigator ??= { language: "en", languages: ["en"] }; globalThis.window ??= globalThis;', // Grafana looks there
+  },
 });

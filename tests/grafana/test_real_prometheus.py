@@ -23,7 +23,7 @@ DEADLINE_S = 60.0
 
 
 @contextmanager
-def _exporter(table: str) -> Iterator[str]:
+def exporter(table: str) -> Iterator[str]:
     """A running exporter's host:port."""
     command = [sys.executable, "-m", "tests.grafana.exporter", table]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
@@ -37,7 +37,7 @@ def _exporter(table: str) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusServer]:
     with ExitStack() as stack:
-        targets = {f"ragweld-{table}": stack.enter_context(_exporter(table)) for table in ("trainer", "gateway")}
+        targets = {f"ragweld-{table}": stack.enter_context(exporter(table)) for table in ("trainer", "gateway")}
         running = stack.enter_context(prometheus(targets, tmp_path_factory.mktemp("prometheus")))
         for metric in ("ragweld_train_step", "ragweld_engine_rows"):
             running.wait_for(f"count_over_time({metric}[5m]) >= {SCRAPES}", DEADLINE_S)

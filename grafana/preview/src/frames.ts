@@ -1,6 +1,7 @@
 // From a query's answers to what a panel draws: Grafana's own transformations, then its own field configuration.
 import {
   FieldConfigOptionsRegistry,
+  FieldType,
   applyFieldOverrides,
   cacheFieldDisplayNames,
   createTheme,
@@ -9,6 +10,7 @@ import {
   standardTransformersRegistry,
   transformDataFrame,
   type DataFrame,
+  type Field,
   type FieldConfigPropertyItem,
 } from "@grafana/data";
 import { lastValueFrom } from "rxjs";
@@ -41,7 +43,8 @@ function property(path: string, isCustom: boolean): FieldConfigPropertyItem {
     isCustom,
     name: path,
     process: identityOverrideProcessor,
-    shouldApply: () => true,
+    // As Grafana's panels have it: what is said of all fields is not said of the axis of time.
+    shouldApply: (field: Field) => !isCustom || (field.type !== FieldType.time && field.type !== FieldType.string),
     editor: () => null,
     override: () => null,
     settings: {},

@@ -28,7 +28,7 @@ export function Box(props: Props) {
   const title = filled(panel.title, props.variables);
   if (panel.type === "row") {
     return (
-      <h2 style={place} className="row">
+      <h2 style={place} className="title">
         {title}
       </h2>
     );
