@@ -94,6 +94,8 @@ class TrainerSettings(Section):
     """Port of the trainer's own /metrics; 0 takes a free one."""
     poll_interval_s: float = Field(0.5, gt=0, le=60)
     """How often an idle trainer looks for a queued run."""
+    cpu_float32: bool = True
+    """On a CPU, dequantise the base to float32 (tens of times faster) if memory allows; False learns on it as it is."""
     checkpoint_interval_steps: int = Field(20, ge=1, le=100_000)
     """Steps after which a run is saved, besides at each evaluation."""
     checkpoint_interval_s: float = Field(30.0, gt=0, le=3600)

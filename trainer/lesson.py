@@ -113,8 +113,11 @@ class Lesson:
         return map(self.batch, step.micro_batches)
 
 
-def prepare(plan: Plan, home: Path) -> Lesson:
-    """Load, split, adapt. Raises InvalidDataset, InvalidRequest or Unavailable, saying what to change."""
+def prepare(plan: Plan, home: Path, *, cpu_float32: bool = True) -> Lesson:
+    """Load, split, adapt; `cpu_float32` as `catalog.base.load` has it.
+
+    Raises InvalidDataset, InvalidRequest or Unavailable, saying what to change.
+    """
     dataset = datasets.read(home / Path(plan.dataset_path).expanduser())
     validation = datasets.read(home / Path(plan.validation_path).expanduser()) if plan.validation_path else None
     for form in (read.form for read in (dataset, validation) if read is not None):
@@ -122,7 +125,7 @@ def prepare(plan: Plan, home: Path) -> Lesson:
     choice = locate.choose(plan.base)
     if not choice.is_wanted:
         raise Unavailable(f"{plan.base} cannot be trained: {choice.reason}.")
-    base = load(choice.base, choice.folder)
+    base = load(choice.base, choice.folder, cpu_float32=cpu_float32)
     if base.parameters < SMALL_BASE_PARAMETERS:
         blas.limit_threads(1)
     material = rows.prepare(

@@ -52,6 +52,7 @@ def run(settings: Settings, home: Path) -> int:
         adapters=AdapterStore(home),
         pace=Pace(settings.trainer.checkpoint_interval_steps, settings.trainer.checkpoint_interval_s),
         memory_bytes=settings.trainer.memory_bytes,
+        cpu_float32=settings.trainer.cpu_float32,
     )
     try:
         server = serve(place.board, settings.trainer.metrics_host, settings.trainer.metrics_port)
@@ -105,7 +106,12 @@ def paint_some(place: Workplace) -> bool:
     if run is None:
         return False
     later.finish(
-        run, place.home, place.store, easel_of(run, place), lambda: place.stop.is_set() or place.store.has_queued()
+        run,
+        place.home,
+        place.store,
+        easel_of(run, place),
+        lambda: place.stop.is_set() or place.store.has_queued(),
+        cpu_float32=place.cpu_float32,
     )
     return True
 

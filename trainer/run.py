@@ -48,6 +48,8 @@ class Workplace:
     pace: Pace = field(default_factory=Pace)
     memory_bytes: int = 0
     """What a run may take; 0 is what is free."""
+    cpu_float32: bool = True
+    """Whether a base is dequantised to float32 on a CPU."""
     fsync: Callable[[Path], None] = files.fsync_path
 
 
@@ -69,7 +71,7 @@ def train(run: Run, place: Workplace) -> Finish:
 
 
 def _train(run: Run, place: Workplace, watch: Watch) -> Finish:
-    prepared = lesson.prepare(run.plan, place.home)
+    prepared = lesson.prepare(run.plan, place.home, cpu_float32=place.cpu_float32)
     reporter = Reporter(
         place.store,
         place.board,

@@ -34,18 +34,19 @@ def newest_unfinished(store: RunStore) -> Run | None:
     return max(ended, key=lambda run: (run.created_at, run.run_id), default=None)
 
 
-def finish(run: Run, home: Path, store: RunStore, easel: Easel, is_wanted: Callable[[], bool]) -> None:
+def finish(
+    run: Run, home: Path, store: RunStore, easel: Easel, is_wanted: Callable[[], bool], *, cpu_float32: bool = True
+) -> None:
     """Measure until the surface is whole, or until `is_wanted` elsewhere. What cannot be finished is told and left."""
     try:
-        _finish(run, home, store, easel, is_wanted)
+        _finish(run, lesson.prepare(run.plan, home, cpu_float32=cpu_float32), store, easel, is_wanted)
     except (RagweldError, OSError, ValueError) as error:
         log.warning("%s: its surface is left as it is: %s", run.run_id, error)
         store.append(run.run_id, "error", message=f"The surface is left as it is: {error}")
         (easel.folder / UNFINISHED).unlink(missing_ok=True)
 
 
-def _finish(run: Run, home: Path, store: RunStore, easel: Easel, is_wanted: Callable[[], bool]) -> None:
-    prepared = lesson.prepare(run.plan, home)
+def _finish(run: Run, prepared: Lesson, store: RunStore, easel: Easel, is_wanted: Callable[[], bool]) -> None:
     painting = _take_up(run, prepared, easel)
     looked_s = shown_s = easel.clock()
     while painting.survey.next_spot is not None:

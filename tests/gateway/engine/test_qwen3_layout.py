@@ -2,89 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 
 import pytest
 
 from catalog.base import device
 from catalog.base.load import load
-from catalog.base.locate import NANO_FOLDER, find, size_of
+from catalog.base.locate import find, size_of
 from catalog.base.lora import linear_shapes, read_adapter
 from catalog.ids import BaseId
 from gateway.engine.requests import Generation
 from tests.gateway.engine.conftest import GREEDY, House, answer, prompt, run, running
-from tests.tiny_base import TOKENIZER_FILES, write_adapter
-
-PUBLISHED = {
-    "architectures": ["Qwen3ForCausalLM"],
-    "attention_bias": False,
-    "attention_dropout": 0.0,
-    "head_dim": 128,
-    "hidden_act": "silu",
-    "initializer_range": 0.02,
-    "max_position_embeddings": 40960,
-    "max_window_layers": 28,
-    "model_type": "qwen3",
-    "rms_norm_eps": 1e-06,
-    "rope_scaling": None,
-    "rope_theta": 1000000,
-    "sliding_window": None,
-    "tie_word_embeddings": True,
-    "torch_dtype": "bfloat16",
-    "use_cache": True,
-    "use_sliding_window": False,
-}
-REDUCED = {
-    "hidden_size": 256,
-    "intermediate_size": 512,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-}
-SHARD_BYTES = 600_000
+from tests.published_layout import write_layout
+from tests.tiny_base import write_adapter
 
 
 @pytest.fixture(scope="module")
 def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import mlx.core as mx
-    from mlx.utils import tree_flatten
-    from mlx_lm.models import qwen3
-    from mlx_lm.utils import quantize_model
-
-    folder = tmp_path_factory.mktemp("Qwen3-4bit")
-    for name in TOKENIZER_FILES:
-        shutil.copyfile(NANO_FOLDER / name, folder / name)
-    nano = json.loads((NANO_FOLDER / "config.json").read_bytes())
-    names = ("vocab_size", "eos_token_id", "bos_token_id")
-    config = PUBLISHED | REDUCED | {name: nano[name] for name in names if name in nano}
-    mx.random.seed(1)
-    model = qwen3.Model(qwen3.ModelArgs.from_dict(config))
-    model.set_dtype(mx.bfloat16)
-    model, config = quantize_model(model, config, group_size=64, bits=4)
-    write_shards(folder, dict(tree_flatten(model.parameters())))
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
-
-
-def write_shards(folder: Path, weights: dict[str, object]) -> None:
-    """Shards of bounded size with the published index beside them."""
-    import mlx.core as mx
-
-    shards: list[dict[str, object]] = [{}]
-    for name, value in weights.items():
-        if sum(part.nbytes for part in shards[-1].values()) > SHARD_BYTES:  # type: ignore[attr-defined]
-            shards.append({})
-        shards[-1][name] = value
-    index = {}
-    for number, shard in enumerate(shards, start=1):
-        file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        mx.save_safetensors(str(folder / file), shard)  # type: ignore[arg-type]
-        index |= dict.fromkeys(shard, file)
-    assert len(shards) > 1
-    document = {"metadata": {}, "weight_map": index}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(document))
+    return write_layout(tmp_path_factory.mktemp("published") / "Qwen3-4bit")
 
 
 def test_it_is_found_and_its_size_is_told_without_loading(layout: Path) -> None:
