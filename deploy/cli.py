@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from catalog.errors import InvalidRequest, RagweldError
 from deploy import backfill, bench, data, desk, export
+from deploy.film import record
 
 if TYPE_CHECKING:
     from catalog.settings import Loaded
@@ -178,6 +179,11 @@ def _export(invocation: Invocation) -> int:
     return os.EX_OK
 
 
+def _record(invocation: Invocation) -> int:
+    record.run(invocation.words, _say)
+    return os.EX_OK
+
+
 def _say(line: str) -> None:
     # Whoever read our lines may go; serving goes on.
     with contextlib.suppress(BrokenPipeError):
@@ -273,5 +279,13 @@ COMMANDS = {
         "Writes a run's every step at its exact time, which a scrape may have missed, as blocks for Prometheus.",
         {},
         backfill.arguments,
+    ),
+    "record": Command(
+        _record,
+        "a film of a run, made with a real browser",
+        "Starts a ragweld of its own, films the Studio from the first question to the promoted adapter, cuts it to "
+        "H.264 and looks at what came out. Needs Chromium, ffmpeg and `pip install 'ragweld[record]'`.",
+        {},
+        record.arguments,
     ),
 }

@@ -1,0 +1,70 @@
+"""`ragweld record`: stage, film, cut, look; one file or one clear line.
+
+`tests/deploy/film/test_record.py` makes the whole film.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from catalog.errors import Unavailable
+from deploy.film import cut, proof, stage, story
+from deploy.film.browser import chromium
+from deploy.film.camera import HEIGHT, WIDTH, Camera
+
+DEFAULT_FILM = "output/learning.mp4"
+LEAST_S = 60.0
+LEAST_PICTURES = 200
+LONGEST_STILL_S = 20.0
+
+
+def arguments(top: argparse.ArgumentParser) -> None:
+    """The words after `ragweld record`."""
+    top.add_argument("--out", default=DEFAULT_FILM, metavar="FILE", help=f"the film (default: {DEFAULT_FILM})")
+    top.add_argument("--base", metavar="MODEL", help="who learns (default: the built-in model)")
+    top.add_argument("--seed", type=int, default=0, metavar="N", help="the run's seed (default: 0)")
+    top.add_argument("--epochs", type=int, metavar="N", help="passes over the sample (default: as recommended)")
+    top.add_argument("--theme", choices=("light", "dark"), default="dark", help="of the page (default: dark)")
+
+
+def run(words: argparse.Namespace, say: Callable[[str], None]) -> None:
+    """Make the film. Raises Unavailable for want of a program, or when the film is not worth its name."""
+    from catalog.models import NANO  # with pydantic behind it, too slow for every `ragweld --help`
+
+    cut.find("ffmpeg")
+    film, base = Path(words.out), words.base or NANO
+    with tempfile.TemporaryDirectory(prefix="ragweld-film-") as folder:
+        camera = Camera(Path(folder) / "frames")
+        say(f"Starting a ragweld of its own with {base} ...")
+        with stage.stage(Path(folder), base) as place, chromium() as browser:
+            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=words.theme)
+            script = story.Script(words.seed, words.epochs, credits_of(base, words.seed))
+            say(f"Filming {place.url}/studio ...")
+            story.film(page, camera, place.url, script)
+        say(f"Cutting {len(camera.reel.frames)} frames of {camera.reel.length_s:.0f} s ...")
+        cut.cut(camera.reel, film, title="ragweld learns, live", comment=script.credits)
+    told(film, say)
+
+
+def credits_of(base: str, seed: int) -> str:
+    """Versions, seed and day, as the film shows and carries them."""
+    ragweld, mlx = importlib.metadata.version("ragweld"), importlib.metadata.version("mlx")
+    day = datetime.now(UTC).date()
+    return f"ragweld {ragweld}, MLX {mlx}, {base}, seed {seed}, recorded {day}. The run is live."
+
+
+def told(film: Path, say: Callable[[str], None]) -> None:
+    """Look at the film and say what it is; raises Unavailable with what is wrong with it."""
+    seen = proof.look(film)
+    say(
+        f"{film}: {seen.length_s:.0f} s of {seen.codec}, {seen.width} x {seen.height}, {seen.pictures} different "
+        f"pictures, {len(seen.chapters)} chapters: {', '.join(seen.chapters)}."
+    )
+    wrong = proof.complaints(seen, least_s=LEAST_S, least_pictures=LEAST_PICTURES, longest_still_s=LONGEST_STILL_S)
+    if wrong:
+        raise Unavailable(f"The film is not as wanted. {' '.join(wrong)}")
