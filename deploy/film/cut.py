@@ -1,6 +1,6 @@
-"""From a reel to `learning.mp4`: each frame held until the next one, H.264 that plays everywhere, chapters with titles.
+"""From a reel to `learning.mp4`: H.264 that plays everywhere, each frame held until the next one, chapters with titles.
 
-Runs the system's ffmpeg (Debian: `apt-get install ffmpeg`; macOS: `brew install ffmpeg`).
+The rate is variable: a page at rest costs nothing, and nothing is drawn that Chromium did not paint. Runs the system's ffmpeg (Debian: `apt-get install ffmpeg`; macOS: `brew install ffmpeg`).
 `tests/deploy/film/test_film.py`.
 """
 
@@ -14,7 +14,6 @@ from pathlib import Path
 from catalog.errors import Unavailable
 from deploy.film.camera import HEIGHT, WIDTH, Reel
 
-FRAMES_PER_S = 30
 LAST_FRAME_S = 1.5
 CONSTANT_QUALITY = 20
 MS = 1000
@@ -58,7 +57,7 @@ def cut(reel: Reel, film: Path, *, title: str, comment: str) -> None:
     film.parent.mkdir(parents=True, exist_ok=True)
     fit = f"scale={WIDTH}:{HEIGHT}:force_original_aspect_ratio=decrease,pad={WIDTH}:{HEIGHT}:-1:-1"
     command = [find("ffmpeg"), "-y", "-loglevel", "error", "-f", "concat", "-i", str(frames), "-i", str(chapters)]
-    command += ["-map_metadata", "1", "-map", "0:v", "-vf", f"{fit},fps={FRAMES_PER_S}", "-c:v", "libx264"]
+    command += ["-map_metadata", "1", "-map", "0:v", "-vf", fit, "-fps_mode", "vfr", "-c:v", "libx264"]
     command += ["-crf", str(CONSTANT_QUALITY), "-preset", "fast", "-pix_fmt", "yuv420p"]
     command += ["-metadata", f"title={title}", "-metadata", f"comment={comment}", "-movflags", "+faststart", str(film)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -20,7 +20,7 @@ let x = 0; setInterval(() => { x = (x + 12) % 1600; box.style.left = x + "px"; }
 STILL = "<body style='background:#123;color:white'>nothing moves here</body>"
 
 
-def _film(folder: Path, html: str) -> Path:
+def _film(folder: Path, html: str) -> tuple[Path, Reel]:
     camera = Camera(folder / "frames")
     with chromium() as browser:
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
@@ -32,25 +32,28 @@ def _film(folder: Path, html: str) -> Path:
             page.wait_for_timeout(FILMED_MS)
     film = folder / "film.mp4"
     cut.cut(camera.reel, film, title="A test", comment="filmed")
-    return film
+    return film, camera.reel
 
 
 @pytest.mark.slow
 def test_a_filmed_page_becomes_h264_with_chapters_in_which_the_picture_moves(tmp_path: Path) -> None:
     need_chromium()
     need_ffmpeg()
-    seen = proof.look(_film(tmp_path, MOVING))
+    film, reel = _film(tmp_path, MOVING)
+    seen = proof.look(film)
     assert (seen.codec, seen.width, seen.height) == ("h264", WIDTH, HEIGHT)
     assert seen.chapters == ("One; a #first = title", "Two")
-    assert seen.pictures > 40
-    assert proof.complaints(seen, least_s=6, least_pictures=40, longest_still_s=2) == []
+    assert seen.pictures > 0.8 * len(reel.frames) > 8
+    assert seen.length_s == pytest.approx(reel.length_s + cut.LAST_FRAME_S, abs=0.2)
+    assert proof.complaints(seen, least_s=6, least_pictures=8, longest_still_s=seen.length_s / 2) == []
 
 
 @pytest.mark.slow
 def test_a_film_of_a_dead_page_is_complained_of(tmp_path: Path) -> None:
     need_chromium()
     need_ffmpeg()
-    seen = proof.look(_film(tmp_path, STILL))
+    film, _ = _film(tmp_path, STILL)
+    seen = proof.look(film)
     wrong = proof.complaints(seen, least_s=1, least_pictures=1, longest_still_s=1)
     assert [sentence for sentence in wrong if "Nothing moves" in sentence]
 
