@@ -1,6 +1,7 @@
 """From a reel to `learning.mp4`: H.264 that plays everywhere, each frame held until the next one, chapters with titles.
 
-The rate is variable: a page at rest costs nothing, and nothing is drawn that Chromium did not paint. Runs the system's ffmpeg (Debian: `apt-get install ffmpeg`; macOS: `brew install ffmpeg`).
+The rate is variable: a page at rest costs nothing, and nothing is shown that Chromium did not paint. Runs the system's
+ffmpeg (Debian: `apt-get install ffmpeg`; macOS: `brew install ffmpeg`).
 `tests/deploy/film/test_film.py`.
 """
 
