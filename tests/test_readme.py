@@ -6,6 +6,7 @@ import re
 import subprocess
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,8 +57,11 @@ def test_the_session_works_when_pasted(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_python_example_runs(tmp_path: Path) -> None:
-    (example,) = blocks("python")
+def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
     with ragweld_up(tmp_path / "home") as house:
-        namespace: dict[str, object] = {}
-        exec(compile(example.replace(ADDRESS, house.gateway), "README.md", "exec"), namespace)
+        namespace: dict[str, Any] = {}
+        for example in blocks("python"):
+            exec(compile(example.replace(ADDRESS, house.gateway), "README.md", "exec"), namespace)
+        assert namespace["job"].status in ("queued", "running")
+        namespace["client"].close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from catalog.runs import CancelRequested
 from catalog.settings import Settings
+from gateway.border import UPLOAD_BYTES_PER_S
 from tests.gateway.scripted import ScriptedEngine
 from tests.gateway.serving import Served, served
 from tests.gateway.test_run_stream import PLAN
@@ -163,6 +165,22 @@ def test_an_upload_may_be_larger_than_a_body_but_not_than_its_own_bound(tmp_path
         )
         assert answer.startswith(b"HTTP/1.1 413")
         assert len(client.files.list().data) == 1
+        assert left_behind(gateway) == []
+
+
+def test_an_upload_that_stops_is_ended_and_one_that_goes_on_earns_time(tmp_path: Path, engine: ScriptedEngine) -> None:
+    """64 KiB earn a second beyond the deadline for any body."""
+    bounds = Settings().gateway.model_copy(update={"body_deadline_s": 0.2})
+    with served(tmp_path / "home", engine, Settings(gateway=bounds)) as gateway:
+        head = (
+            b"POST /v1/files HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000\r\n"
+            + f"content-type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n".encode()
+        )
+        begun = part("purpose", b"user_data") + part("file", b"", "big.txt")
+        for sent, least_s, most_s in ((begun, 0.2, 1.0), (begun + b"x" * UPLOAD_BYTES_PER_S, 1.0, 8.0)):
+            began = time.monotonic()
+            assert gateway.raw(head, sent).startswith(b"HTTP/1.1 408")
+            assert least_s <= time.monotonic() - began <= most_s
         assert left_behind(gateway) == []
 
 

@@ -74,6 +74,21 @@ def test_a_scope_opens_its_routes_and_no_other(guarded: Guarded, engine: Scripte
     assert guarded.served.chat(bearer(guarded.admin)).status == 403
 
 
+def test_a_chat_key_may_rate_but_not_read_what_others_asked(guarded: Guarded, engine: ScriptedEngine) -> None:
+    call, key = guarded.served.call, bearer(guarded.chat)
+    rated = call("POST", "/api/feedback", {"id": "chatcmpl-none", "rating": "good"}, headers=key)
+    assert rated.status == 404
+    for method, path in (
+        ("GET", "/v1/chat/completions"),
+        ("GET", "/v1/chat/completions/chatcmpl-1"),
+        ("DELETE", "/v1/chat/completions/chatcmpl-1"),
+        ("DELETE", "/v1/models/named"),
+        ("GET", "/v1/files"),
+        ("GET", "/v1/fine_tuning/jobs"),
+    ):
+        assert call(method, path, headers=key).status == 403, path
+
+
 def test_every_route_but_the_probes_is_closed_without_a_key(guarded: Guarded, engine: ScriptedEngine) -> None:
     for route in create_app(guarded.served.context).routes:
         status = guarded.served.call("GET", route.path).status

@@ -42,8 +42,8 @@ def in_4_bits(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def adapter(folder: Path, base: Path, size: float) -> Path:
-    return write_adapter(folder, base, seed=3, keys=KEYS, size=size)
+def adapter(folder: Path, base: Path, size: float, kind: str = "lora") -> Path:
+    return write_adapter(folder, base, seed=3, keys=KEYS, size=size, kind=kind)
 
 
 def logits(folder: Path, adapter: Path | None = None) -> np.ndarray:
@@ -54,8 +54,9 @@ def logits(folder: Path, adapter: Path | None = None) -> np.ndarray:
     return np.array(model(TOKENS).astype(mx.float32))
 
 
-def test_the_fused_model_is_the_base_with_the_adapter(base: Path, tmp_path: Path) -> None:
-    made = adapter(tmp_path / "adapter", base, 0.2)
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+def test_the_fused_model_is_the_base_with_the_adapter(base: Path, tmp_path: Path, kind: str) -> None:
+    made = adapter(tmp_path / "adapter", base, 0.2, kind)
     loss = fuse(base, made, tmp_path / "fused")
     assert np.abs(logits(tmp_path / "fused") - logits(base, made)).max() < 1e-4
     assert np.abs(logits(base, made) - logits(base)).max() > 0.1
