@@ -126,11 +126,22 @@ def _settle(invocation: Invocation) -> None:
 
         lifeline.watch(invocation.loaded.settings.gateway.shutdown_grace_s + lifeline.SPARE_S)
     _quiet_libraries()
+    _check_home(invocation.home)
+
+
+def _check_home(home: Path) -> None:
+    """Make the home's folder of everything durable; raises InvalidRequest when it cannot be made or written to."""
+    durable = home / "data"
     try:
-        invocation.home.mkdir(parents=True, exist_ok=True)
+        durable.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        line = f"The home folder {invocation.home} cannot be made: {error.strerror}."
-        raise InvalidRequest(line, hint="Choose another with --home.") from error
+        raise _useless(home, f"cannot be made: {error.strerror}") from error
+    if not os.access(durable, os.W_OK | os.X_OK):
+        raise _useless(home, "cannot be written to")
+
+
+def _useless(home: Path, why: str) -> InvalidRequest:
+    return InvalidRequest(f"The home folder {home} {why}.", hint="Choose another with --home.")
 
 
 def _quiet_libraries() -> None:

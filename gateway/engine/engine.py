@@ -13,6 +13,7 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Collection
+from contextlib import suppress
 from pathlib import Path
 
 from catalog import models
@@ -276,15 +277,13 @@ class Engine:
         return tokens
 
     def _seen_pointers(self) -> Pointers:
-        """Every pointer as it is on disk now; the file is read again only when it changed."""
-        try:
+        """Every pointer as it is on disk now, or was when it could last be read; read again only when it changed."""
+        with suppress(OSError):  # a disk that is gone stops nobody from being answered
             stat = self._store.aliases_path.stat()
-        except FileNotFoundError:
-            return self._pointers
-        seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        if seen != self._pointers_seen:
-            self._pointers = self._store.pointers()
-            self._pointers_seen = seen
+            seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            if seen != self._pointers_seen:
+                self._pointers = self._store.pointers()
+                self._pointers_seen = seen
         return self._pointers
 
     async def _adapter_of(self, served: Served, pointer: str | None) -> AdapterId | None:

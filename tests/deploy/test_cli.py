@@ -101,6 +101,13 @@ def test_a_home_that_cannot_be_made_is_one_line(tmp_path: Path, capsys: pytest.C
     assert "--home" in line
 
 
+def test_a_home_that_cannot_be_written_to_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "data").write_text("a file in the folder's place")
+    assert cli.main(["gateway", "--home", str(tmp_path), "--port", "0"], {}) == os.EX_CONFIG
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(tmp_path) in line and "--home" in line
+
+
 def test_a_second_trainer_on_one_home_is_one_line_and_may_try_again(tmp_path: Path) -> None:
     from trainer.main import DEVICE_LOCK
 

@@ -10,6 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from catalog.settings import RoutingSettings, Upstream
+
+SHORT_S = 0.8
+KEY = "sk-a-secret"
+PATIENT = RoutingSettings(breaker_failures=1_000_000, retries=0)
+"""Asks once and never leaves anybody in peace, so that each fault is seen for itself."""
+HI: list[Any] = [{"role": "user", "content": "hi"}]
+
 Step = bytes | float | str
 """Bytes to send, seconds to wait, or `hang` (until the other side goes) or `reset`."""
 
@@ -159,3 +167,18 @@ def misbehaving() -> Iterator[Misbehaving]:
         loop.call_soon_threadsafe(end[0].set)
         thread.join(5)
         assert not thread.is_alive()
+
+
+def configured(name: str, upstream: Misbehaving, **more: Any) -> Upstream:
+    return Upstream.model_validate(
+        {
+            "name": name,
+            "base_url": upstream.base_url,
+            "model": f"model-of-{name}",
+            "connect_timeout_s": 1,
+            "first_byte_timeout_s": SHORT_S,
+            "between_bytes_timeout_s": SHORT_S,
+            "total_timeout_s": 5,
+            **more,
+        }
+    )

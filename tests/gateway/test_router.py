@@ -17,15 +17,16 @@ from catalog.settings import RoutingSettings, Settings
 from gateway.breaker import Open
 from tests.gateway.misbehaving import (
     GOOD_ANSWER,
+    HI,
     ROLE,
     STREAM_HEAD,
     WORDS,
     Misbehaving,
     answer,
+    configured,
     misbehaving,
 )
 from tests.gateway.serving import Served, served, wait_until
-from tests.gateway.test_upstream import HI, configured
 
 BROKEN = [answer(b"oops", "500 Internal Server Error")]
 GOOD = [answer(GOOD_ANSWER)]

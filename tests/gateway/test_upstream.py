@@ -1,101 +1,35 @@
-"""What upstreams do wrong, with a second one to fall back to and without: the exact outcome of each."""
+"""What is asked of upstreams and handed on of their answers; what they do wrong is in `test_fault_table.py`."""
 
 from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
 from catalog.errors import EngineFailed
-from catalog.settings import RoutingSettings, Settings, Upstream
+from catalog.settings import Settings
 from gateway.upstream import retry_after_s
 from tests.gateway.misbehaving import (
     DONE,
     FINISH,
     GOOD_ANSWER,
     GOOD_STREAM,
+    HI,
+    KEY,
+    PATIENT,
     ROLE,
+    SHORT_S,
     STREAM_HEAD,
     USAGE,
     WORDS,
     Misbehaving,
-    Step,
     answer,
-    misbehaving,
+    configured,
 )
 from tests.gateway.scripted import ScriptedEngine, words
-from tests.gateway.serving import Reply, Served, events_of, served, wait_until
-
-SHORT_S = 0.8
-KEY = "sk-a-secret"
-PATIENT = RoutingSettings(breaker_failures=1_000_000, retries=0)
-"""Asks once and never leaves anybody in peace, so that each fault is seen for itself."""
-HI: list[Any] = [{"role": "user", "content": "hi"}]
-
-
-@pytest.fixture(scope="module")
-def _first() -> Iterator[Misbehaving]:
-    with misbehaving() as upstream:
-        yield upstream
-
-
-@pytest.fixture(scope="module")
-def _second() -> Iterator[Misbehaving]:
-    with misbehaving() as upstream:
-        yield upstream
-
-
-@pytest.fixture
-def first(_first: Misbehaving) -> Misbehaving:
-    _first.reset()
-    return _first
-
-
-@pytest.fixture
-def second(_second: Misbehaving) -> Misbehaving:
-    _second.reset()
-    _second.steps = [STREAM_HEAD + GOOD_STREAM, "close"]
-    return _second
-
-
-def configured(name: str, upstream: Misbehaving, **more: Any) -> Upstream:
-    return Upstream.model_validate(
-        {
-            "name": name,
-            "base_url": upstream.base_url,
-            "model": f"model-of-{name}",
-            "connect_timeout_s": 1,
-            "first_byte_timeout_s": SHORT_S,
-            "between_bytes_timeout_s": SHORT_S,
-            "total_timeout_s": 5,
-            **more,
-        }
-    )
-
-
-@pytest.fixture(scope="module")
-def alone(_first: Misbehaving, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """No engine, one upstream."""
-    settings = Settings(routing=PATIENT, upstreams=[configured("first", _first, api_key_env="THE_KEY")])
-    with served(tmp_path_factory.mktemp("home"), None, settings, {"THE_KEY": KEY}) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def both(_first: Misbehaving, _second: Misbehaving, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """No engine, two upstreams."""
-    upstreams = [configured("first", _first, priority=1), configured("second", _second, priority=2)]
-    with served(tmp_path_factory.mktemp("home"), None, Settings(routing=PATIENT, upstreams=upstreams)) as running:
-        yield running
-
-
-def text_of(events: Sequence[Any]) -> str:
-    chunks = [event for event in events if isinstance(event, dict) and event.get("choices")]
-    return "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks)
+from tests.gateway.serving import Served, events_of, served, text_of, wait_until
 
 
 def test_a_plain_answer_is_handed_on_byte_for_byte(alone: Served, first: Misbehaving) -> None:
@@ -132,143 +66,11 @@ def test_usage_of_an_upstream_is_counted(alone: Served, first: Misbehaving) -> N
     assert alone.metric(name, **labels, gen_ai_token_type="input") == before + 11
 
 
-DRIPPED: list[Step] = [piece for at in range(len(WORDS[0])) for piece in (WORDS[0][at : at + 1], 0.05)]
-"""One event, slower than the longest silence."""
-
-FAULTS: dict[str, tuple[Sequence[Step], int, str]] = {
-    "closes at once": (["close"], 502, "upstream_cut"),
-    "resets": (["reset"], 502, "upstream_cut"),
-    "silent": (["hang"], 504, "upstream_timeout"),
-    "slow headers": ([b"HTTP/1.1 200 OK\r\n", "hang"], 504, "upstream_timeout"),
-    "silent after headers": ([STREAM_HEAD, "hang"], 504, "upstream_timeout"),
-    "silent after the role": ([STREAM_HEAD + ROLE, "hang"], 504, "upstream_timeout"),
-    "drip": ([STREAM_HEAD + ROLE, *DRIPPED], 504, "upstream_timeout"),
-    "garbage": ([b"\x00\x01 what is this\r\n\r\n", "close"], 502, "upstream_cut"),
-    "500": ([answer(b"oops", "500 Internal Server Error")], 502, "upstream_status_500"),
-    "503": ([answer(b"oops", "503 Service Unavailable")], 502, "upstream_status_503"),
-    "wrong key": ([answer(b'{"error":{"message":"sk-a-secret"}}', "401 T")], 502, "upstream_status_401"),
-    "redirect": ([answer(b"", "307 T", more="location: http://127.0.0.1:9/evil\r\n")], 502, "upstream_status_307"),
-    "429": ([answer(b"", "429 Too Many Requests", more="retry-after: 7\r\n")], 429, "overloaded"),
-    "unknown model": ([answer(b'{"error":{"message":"no such model"}}', "404 Not Found")], 404, "upstream_refused"),
-    "an error first": ([STREAM_HEAD + b'data: {"error":{"message":"x"}}\n\n', "close"], 502, "upstream_error_body"),
-    "html as a stream": ([STREAM_HEAD + b"data: <html>\n\n", "close"], 502, "upstream_error_body"),
-    "cut before content": ([STREAM_HEAD + ROLE, "close"], 502, "upstream_cut"),
-    "json for a stream": ([answer(GOOD_ANSWER)], 502, "upstream_wrong_kind"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_before_content_is_an_error_where_nobody_else_is(alone: Served, first: Misbehaving, fault: str) -> None:
-    first.steps, status, code = FAULTS[fault]
-    reply = alone.chat(stream=True)
-    assert (reply.status, reply.error["code"]) == (status, code)
-    assert KEY not in reply.body.decode()
-    if status == 429:
-        assert reply.headers["retry-after"] == "7"
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_before_content_is_nobodys_trouble_where_another_is(
-    both: Served, first: Misbehaving, second: Misbehaving, fault: str
-) -> None:
-    first.steps = FAULTS[fault][0]
-    reply = both.chat(stream=True)
-    assert (reply.status, reply.body) == (200, GOOD_STREAM)
-    assert reply.headers["x-ragweld-provider"] == "second"
-    assert reply.headers["x-ragweld-fallback"] == "upstream_failed"
-    assert (len(first.asked), len(second.asked)) == (1, 1)
-    assert second.asked[0].json()["model"] == "model-of-second"
-
-
-def test_a_closed_port_is_502_and_counted(tmp_path_factory: pytest.TempPathFactory) -> None:
-    with socket.socket() as unheard:
-        unheard.bind(("127.0.0.1", 0))
-        upstream = configured("first", Misbehaving(port=unheard.getsockname()[1]))
-        with served(tmp_path_factory.mktemp("home"), None, Settings(routing=PATIENT, upstreams=[upstream])) as gateway:
-            reply = gateway.chat()
-            assert (reply.status, reply.error["code"]) == (502, "upstream_unreachable")
-            assert gateway.metric("ragweld_upstream_errors_total", provider="first", kind="unreachable") == 1
-
-
 def test_a_fault_of_the_request_is_not_tried_elsewhere(both: Served, first: Misbehaving, second: Misbehaving) -> None:
     first.steps = [answer(b'{"error":{"message":"too long","code":"context_length_exceeded"}}', "400 Bad Request")]
     reply = both.chat()
     assert (reply.status, reply.error["message"]) == (400, "first: too long")
     assert second.asked == []
-
-
-def assert_told(reply: Reply, code: str) -> None:
-    """The stream has what came, then an error event, and no [DONE]."""
-    *came, last = events_of(reply.body)
-    assert reply.status == 200
-    assert last["error"]["code"] == code
-    assert "[DONE]" not in came
-    assert text_of(came) == "ü" or "Grüße from 🙂".startswith(text_of(came))
-
-
-@pytest.mark.parametrize("fallback", [False, True])
-@pytest.mark.parametrize(
-    ("steps", "code"),
-    [
-        ([STREAM_HEAD + ROLE + WORDS[0], "close"], "upstream_cut"),
-        ([STREAM_HEAD + ROLE + WORDS[0], 0.02, "reset"], "upstream_cut"),
-        ([STREAM_HEAD + ROLE + WORDS[0] + WORDS[1][:20], "close"], "upstream_cut"),
-        ([STREAM_HEAD + ROLE + WORDS[0], "hang"], "upstream_timeout"),
-        ([STREAM_HEAD + ROLE + WORDS[0], 0.02, *DRIPPED], "upstream_timeout"),
-        ([STREAM_HEAD + ROLE + WORDS[0], 0.02, b"data: <html>\n\n" + DONE], "upstream_garbage"),
-        ([STREAM_HEAD + ROLE + WORDS[0], 0.02, DONE[:8], "close"], "upstream_cut"),
-        (
-            [STREAM_HEAD + ROLE + WORDS[0], 0.02, b'data: {"error":{"message":"boom"}}\n\n' + DONE],
-            "upstream_error_event",
-        ),
-    ],
-)
-def test_a_fault_after_content_is_told_in_the_stream_and_never_retried(
-    alone: Served,
-    both: Served,
-    first: Misbehaving,
-    second: Misbehaving,
-    steps: Sequence[Step],
-    code: str,
-    fallback: bool,
-) -> None:
-    first.steps = steps
-    assert_told((both if fallback else alone).chat(stream=True), code)
-    assert second.asked == []
-
-
-BRIEF_WORD = b'data: {"choices":[{"delta":{"content":"\xc3\xbc"}}]}\n\n'
-BRIEF = BRIEF_WORD + b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n' + DONE
-
-
-@pytest.mark.parametrize(
-    ("stream", "first_word", "step"), [(BRIEF, len(BRIEF_WORD), 1), (GOOD_STREAM, len(ROLE) + len(WORDS[0]), 11)]
-)
-def test_a_stream_cut_at_every_byte_ends_cleanly(
-    first: Misbehaving, tmp_path: Path, stream: bytes, first_word: int, step: int
-) -> None:
-    patient = configured("first", first, first_byte_timeout_s=30, between_bytes_timeout_s=30)
-    with served(tmp_path, None, Settings(routing=PATIENT, upstreams=[patient])) as gateway:
-        for cut in range(0, len(stream), step):
-            first.steps = [STREAM_HEAD + stream[:cut], "close"]
-            reply = gateway.chat(stream=True)
-            if cut < first_word:
-                assert (reply.status, reply.error["code"]) == (502, "upstream_cut")
-            elif cut < len(stream) - len(DONE):
-                assert_told(reply, "upstream_cut")
-            else:
-                assert reply.body == stream  # whole but for [DONE], which is added
-
-
-def test_a_stream_cut_before_its_first_word_is_answered_elsewhere(
-    both: Served, first: Misbehaving, second: Misbehaving
-) -> None:
-    first_word = len(ROLE) + len(WORDS[0])
-    for cut in range(0, first_word, 9):
-        first.steps = [STREAM_HEAD + GOOD_STREAM[:cut], "close"]
-        assert both.chat(stream=True).body == GOOD_STREAM
-    first.steps = [STREAM_HEAD + GOOD_STREAM[:first_word], "close"]
-    assert_told(both.chat(stream=True), "upstream_cut")
 
 
 def test_one_byte_a_moment_is_fine_while_it_moves(alone: Served, first: Misbehaving) -> None:
@@ -368,30 +170,6 @@ def test_what_the_request_got_wrong_is_not_asked_elsewhere(
     assert backed.chat(web_search_options={}).status == 400
     assert backed.chat(model="ragweld@unheard").status == 404
     assert first.asked == []
-
-
-PLAIN_FAULTS: dict[str, tuple[Sequence[Step], str]] = {
-    "an error body": ([answer(b'{"error":{"message":"x"}}')], "upstream_error_body"),
-    "no choices": ([answer(b"{}")], "upstream_error_body"),
-    "html": ([answer(b"<html>")], "upstream_garbage"),
-    "a stream": ([STREAM_HEAD + GOOD_STREAM, "close"], "upstream_wrong_kind"),
-    "half": ([answer(GOOD_ANSWER)[:-20], "close"], "upstream_cut"),
-}
-
-
-@pytest.mark.parametrize("fault", PLAIN_FAULTS)
-def test_a_200_that_is_no_answer_is_a_fault(alone: Served, first: Misbehaving, fault: str) -> None:
-    first.steps, code = PLAIN_FAULTS[fault]
-    reply = alone.chat()
-    assert (reply.status, reply.error["code"]) == (502, code)
-
-
-@pytest.mark.parametrize("fault", PLAIN_FAULTS)
-def test_a_200_that_is_no_answer_is_answered_elsewhere(
-    both: Served, first: Misbehaving, second: Misbehaving, fault: str
-) -> None:
-    first.steps, second.steps = PLAIN_FAULTS[fault][0], [answer(GOOD_ANSWER)]
-    assert both.chat().body == GOOD_ANSWER
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -182,3 +183,17 @@ def test_an_extraction_of_the_real_engine_fits_its_schema_or_is_empty(gateway: S
     assert reply.status == 200, reply.body
     assert reply.json().keys() == {"concepts", "relations"}
     assert reply.headers["x-ragweld-provider"] == "ragweld"
+
+
+def test_a_home_that_is_gone_costs_no_answer(base: Path, tmp_path: Path) -> None:
+    settings = Settings.model_validate({"training": {"ragweld_agent_base_model": str(base)}})
+    home = tmp_path / "home"
+    (home / "data").mkdir(parents=True)
+    with served(home, make_engine(settings, home), settings) as gateway:
+        wait_until(lambda: gateway.call("GET", "/readyz").status == 200, "readiness", 60)
+        shutil.rmtree(home)
+        home.write_text("a file where the folder was")
+        assert [gateway.chat(max_tokens=3).status for _ in range(3)] == [200] * 3
+        assert [gateway.call("GET", path).status for path in ("/readyz", "/metrics", "/v1/models")] == [200] * 3
+        refused = gateway.call("POST", "/api/agent/train/start", {})
+        assert refused.status >= 400 and set(refused.json()) == {"error"}
