@@ -14,7 +14,7 @@ import type { Colouring } from "./paint_path";
 import { landmarksOf, pictureOf } from "./picture";
 import { Player } from "./player";
 import { preferred, usePlanes } from "./planes";
-import { KIND_WORDS, type Plane, type PlaneKind } from "./scene";
+import { KIND_NAMES, type Plane, type PlaneKind } from "./scene";
 
 export function DescentCard({ run, course, overlay = null }: { run: Run; course: Course; overlay?: string | null }) {
   const [chosen, setChosen] = useState<PlaneKind | null>(null);
@@ -33,8 +33,8 @@ export function DescentCard({ run, course, overlay = null }: { run: Run; course:
   }, [player, plane]);
   useEffect(() => () => player.pause(), [player]);
   const actions = html`
-    ${planes.length > 1 && html`<label class="inline"><span class="sr">Plane</span><select data-testid="plane" value=${plane?.kind} onChange=${(event: Event) => setChosen((event.target as HTMLSelectElement).value as PlaneKind)}>
-      ${planes.map((one) => html`<option key=${one.kind} value=${one.kind}>${KIND_WORDS[one.kind]}${one.surface ? ", with surface" : ""}</option>`)}</select></label>`}
+    ${planes.length > 1 && html`<label class="inline"><span>plane of</span><select data-testid="plane" value=${plane?.kind} onChange=${(event: Event) => setChosen((event.target as HTMLSelectElement).value as PlaneKind)}>
+      ${planes.map((one) => html`<option key=${one.kind} value=${one.kind}>${KIND_NAMES[one.kind]}${one.surface ? ", with surface" : ""}</option>`)}</select></label>`}
     <button type="button" class="chip" aria-pressed=${colouring === "step"} data-testid="by-step-colour" onClick=${() => setColouring(colouring === "step" ? "probe" : "step")}>colour by step</button>
     <button type="button" class="chip" aria-pressed=${inSpace} data-testid="in-space" onClick=${() => setInSpace(!inSpace)}>3-D</button>
     <button type="button" class="chip" aria-pressed=${asTable} data-testid="descent-table" onClick=${() => setAsTable(!asTable)}>table</button>`;

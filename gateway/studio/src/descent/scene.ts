@@ -50,6 +50,13 @@ export const KIND_WORDS: Readonly<Record<PlaneKind, string>> = {
   snapshot_pca: "principal plane of the snapshots",
 };
 
+/** The same, short enough to choose from. */
+export const KIND_NAMES: Readonly<Record<PlaneKind, string>> = {
+  frozen: "first steps",
+  sketch_pca: "path so far",
+  snapshot_pca: "snapshots",
+};
+
 export interface Extent {
   readonly x0: number;
   readonly x1: number;

@@ -15,9 +15,10 @@ export function Hud({ run, course }: { run: Run; course: Course }) {
   const active = moves.value[run.plan.base]?.at(-1)?.adapter_id ?? null;
   const share = run.status === "completed" ? 1 : progress?.percent == null ? null : progress.percent / 100;
   const isRunning = run.status === "running";
-  return html`<dl class="hud" data-testid="hud">
-    <div class="hud-progress"><div class="meter wide" role="progressbar" aria-label="Progress" aria-valuemin="0" aria-valuemax="100"
-      aria-valuenow=${share === null ? undefined : Math.round(100 * share)}><i style=${{ width: `${100 * (share ?? 0)}%` }}></i></div></div>
+  return html`<section class="card hud-card" aria-label="Where the run is" data-testid="hud">
+    <div class="meter wide" role="progressbar" aria-label="Progress" aria-valuemin="0" aria-valuemax="100"
+      aria-valuenow=${share === null ? undefined : Math.round(100 * share)}><i style=${{ width: `${100 * (share ?? 0)}%` }}></i></div>
+    <dl class="hud">
     <${Stat} label="Status" testid="hud-status">${words(run.stalled ? "stalled" : run.status)}${run.pause_requested ? ", pausing" : run.cancel_requested && isRunning ? ", cancelling" : ""}<//>
     <${Stat} label="Step" testid="hud-step">${num(progress?.step)}<small> / ${stepsPlanned ?? DASH}</small><//>
     <${Stat} label="Epoch" testid="hud-epoch">${num(progress?.epoch, 3)}<small> / ${run.plan.epochs}</small><//>
@@ -30,7 +31,7 @@ export function Hud({ run, course }: { run: Run; course: Course }) {
     <${Stat} label="Base" testid="hud-base"><span class="name">${run.plan.base}</span><//>
     <${Stat} label="Active adapter" testid="hud-active" title=${active ?? "none: the bare base answers"}><span class="name mono">${short(active)}</span><//>
     <${Stat} label="Backend" testid="hud-backend"><span class="name">${backend}</span><//>
-  </dl>`;
+    </dl></section>`;
 }
 
 function Took({ run }: { run: Run }) {
