@@ -119,6 +119,38 @@ export interface CheckRequest {
   show?: number;
 }
 
+/** One behaviour check and what the candidate answered. */
+export interface CheckResult {
+  /** In the file of checks. */
+  line: number;
+  rule: string;
+  passed: boolean;
+  /** Its beginning. */
+  answer: string;
+  /** What is wrong with it. */
+  why: string | null;
+}
+
+/** A candidate beside another on the same rows, in nats per counted thing; a difference below 0 is better. */
+export interface Comparison {
+  /** The active adapter or the bare base on the held-out rows, or what answers now on the regression set. */
+  against: "active" | "base" | "regression";
+  /** The loss's name. */
+  compared: string;
+  candidate_loss: number;
+  other_loss: number;
+  /** Candidate minus other. */
+  difference: number;
+  low: number;
+  /** The paired bootstrap interval of the difference over rows: 5th and 95th percentile. */
+  high: number;
+  rows: number;
+  better_rows: number;
+  /** `high` must lie below it (at the regression set, not above it). */
+  limit: number;
+  passed: boolean;
+}
+
 export interface ConfigChanged {
   ok: boolean;
   scope: string | null;
@@ -135,6 +167,16 @@ export interface ConfigShown {
   sources: Record<string, string>;
   awaiting_restart: Record<string, unknown>;
   secrets: Record<string, string>;
+}
+
+/** Everything that a verdict rests on. */
+export interface Decision {
+  /** In words. */
+  rule: string;
+  resamples: number;
+  seed: number;
+  comparisons: Comparison[];
+  checks: CheckResult[];
 }
 
 export interface Diff {
@@ -321,6 +363,10 @@ export interface Plan {
   telemetry_interval_steps: number;
   promote_if_improves: boolean;
   promote_epsilon: number;
+  gate_min_rows: number;
+  gate_checks_path: string;
+  gate_regression_path: string;
+  gate_regression_tolerance: number;
   surface_grid: number;
   surface_share: number;
   snapshot_bytes: number;
@@ -332,6 +378,10 @@ export interface Plan {
   eval_interval_steps: number;
   early_stopping_patience: number;
   max_skipped_steps: number;
+  objective: "sft" | "dpo" | "orpo";
+  dpo_beta: number;
+  orpo_lambda: number;
+  lora_kind: "lora" | "dora";
 }
 
 /** The fixed held-out rows whose loss the surface shows. */
@@ -385,6 +435,7 @@ export interface Promotion {
   candidate_loss: number | null;
   active_loss: number | null;
   base_loss: number | null;
+  decision: Decision | null;
 }
 
 /** What the last look in the background found. */
@@ -448,12 +499,18 @@ export interface RunPath {
 export interface RunRequest {
   /** Whose settings and dataset; also accepted as corpus_id or repo_id. */
   scope?: string;
-  /** JSONL of conversations. */
+  /** JSONL of conversations, or of preference pairs for dpo and orpo: a path, or the id of an uploaded file. */
   dataset_path?: string | null;
-  /** JSONL of conversations that are only measured on; without it a tenth of the dataset is held out. */
+  /** JSONL of rows that are only measured on; without it a tenth of the dataset is held out. */
   validation_path?: string | null;
   /** Base model id; default is the scope's. */
   base?: string | null;
+  /** What is learned: sft says what the data say; dpo and orpo prefer the chosen one of two answers. */
+  objective?: "sft" | "dpo" | "orpo" | null;
+  /** How dearly dpo pays for leaving the base. */
+  dpo_beta?: number | null;
+  /** How much orpo weighs preference against imitation. */
+  orpo_lambda?: number | null;
   /** Decides order, dropout and initial A matrices. */
   seed?: number | null;
   /** Passes over the training rows. */
@@ -476,6 +533,8 @@ export interface RunRequest {
   max_length?: number | null;
   /** What becomes of longer ones: `drop` counts them, `cut_oldest` leaves out oldest exchanges, whole ones. */
   overlong?: "drop" | "cut_oldest";
+  /** lora, or dora: LoRA that learns besides how strong each output is. */
+  lora_kind?: "lora" | "dora" | null;
   lora_rank?: number | null;
   lora_alpha?: number | null;
   lora_dropout?: number | null;
@@ -490,6 +549,14 @@ export interface RunRequest {
   max_skipped_steps?: number | null;
   promote_if_improves?: boolean | null;
   promote_epsilon?: number | null;
+  /** Held-out rows below which nothing is promoted. */
+  gate_min_rows?: number | null;
+  /** JSONL of prompts and what a good answer to each must be; one bad answer refuses the promotion. */
+  gate_checks_path?: string | null;
+  /** JSONL of conversations whose loss must not get worse. */
+  gate_regression_path?: string | null;
+  /** By how much it may, in nats per supervised token. */
+  gate_regression_tolerance?: number | null;
   /** Points along each axis of the loss surface; 0 measures none. */
   surface_grid?: number | null;
   /** Most of the run's time that the surface may take; what is missing is measured after the run. */
@@ -498,15 +565,16 @@ export interface RunRequest {
   snapshot_bytes?: number | null;
 }
 
-/** One row of tokens as the model sees it. */
+/** One sequence of tokens as the model sees it; `answer` says which one of a pair it is. */
 export interface ShownRow {
   line: number;
   tokens: number;
   supervised_tokens: number;
   spans: Span[];
+  answer: "chosen" | "rejected" | null;
 }
 
-/** One side of the split. `rows` are of tokens: a conversation makes one or several. */
+/** One side of the split. `rows` are of tokens: a conversation makes one or several, a pair is one. */
 export interface SideCount {
   conversations: number;
   rows: number;
