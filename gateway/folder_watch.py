@@ -1,9 +1,10 @@
 """Makes an adapter active that somebody put into the folder users know (`ragweld_agent_model_path`) by hand.
 
 The folder is looked at every `reload_period_sec`, or before every chat when that is 0; only names, times and sizes
-until they change. What is there is adopted when it is new to the base, or when it changed while we watched; a copy
-that was made by a promotion is active already and nothing happens. A bad one is refused by its tensor's name and the
-last good one keeps serving. `tests/gateway/test_folder_watch.py`.
+until they change. What is there is adopted when it is new to the base, or when it was put there after the last
+decision while we watched; a copy that a promotion made is active already, or was rolled back since, and nothing
+happens. A bad one is refused by its tensor's name and the last good one keeps serving.
+`tests/gateway/test_folder_watch.py`.
 """
 
 from __future__ import annotations
@@ -11,15 +12,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
-from catalog.adapters import AdapterStore
+from catalog.adapters import AdapterStore, AliasMove
 from catalog.errors import RagweldError
 from catalog.ids import AdapterId, BaseId
 from gateway.adapters import taken_in
 from gateway.ports import AnswerEngine
 
 log = logging.getLogger(__name__)
+
+STAMP_S = 0.001
+"""Times of decisions are whole milliseconds."""
 
 Signature = tuple[tuple[str, int, int], ...]
 
@@ -78,8 +83,9 @@ class FolderWatch:
     def _make_active(self, base: BaseId, checked: AdapterId, folder: Path, only_new: bool) -> bool:
         aliases = self._store.aliases()
         current = aliases.active(base)
-        known = {move.adapter_id for move in aliases.bases.get(base, [])}
-        if checked == current or (only_new and checked in known):
+        moves = aliases.bases.get(base, [])
+        is_known = checked in {move.adapter_id for move in moves}
+        if checked == current or (is_known and (only_new or not _is_newer(self._folder, moves[-1]))):
             return False
         adapter_id = self._store.put(folder)
         self._store.move(base, adapter_id, expected=current, reason=f"found in {self._folder.name}")
@@ -90,6 +96,12 @@ class FolderWatch:
             await self.look()
             ready = self._engine.state().ready
             await asyncio.sleep(self._period_s if ready else min(1.0, self._period_s))
+
+
+def _is_newer(folder: Path, decided: AliasMove) -> bool:
+    """Whether something was put there after the last decision; a promotion's copy that was rolled back was not."""
+    changed_s = max(path.stat().st_ctime for path in folder.iterdir())
+    return changed_s > datetime.fromisoformat(decided.ts).timestamp() + STAMP_S
 
 
 def signature_of(folder: Path) -> Signature:

@@ -12,6 +12,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,11 @@ from catalog.adapters import content_id
 from catalog.base.locate import NANO_FOLDER
 from catalog.datasets import read
 from grafana.queries import expressions
-from tests.house import REPOSITORY, House, ragweld_up
+from grafana.render import DASHBOARDS, rendered
+from tests.grafana.selectors import selectors_of_alerts
+from tests.house import BASE, REPOSITORY, House, free_ports, ragweld_up
 from tests.prometheus_server import PrometheusServer, prometheus
+from tests.promtool import complaints
 
 pytestmark = pytest.mark.slow
 
@@ -47,6 +51,8 @@ class Story:
     events: list[dict[str, Any]] = field(default_factory=list)
     train_s: float = 0.0
     promoted: dict[str, Any] = field(default_factory=dict)
+    rolled_back: dict[str, Any] = field(default_factory=dict)
+    complaints: list[str] = field(default_factory=list)
     open_stream: str = ""
     open_stream_model: str = ""
     base_alone: str = ""
@@ -145,12 +151,39 @@ def train(house: House, story: Story) -> str:
 
 
 def ask_every_panel(server: PrometheusServer, run_id: str, story: Story) -> None:
-    """Put every query of the dashboard to Prometheus."""
-    dashboard = json.loads((REPOSITORY / "grafana" / "dashboards" / "learning.json").read_bytes())
-    for query in expressions(dashboard, {"run_id": run_id, "datasource": "ragweld-prometheus"}):
+    """Put every query of every dashboard to Prometheus, and ask for every series that an alert looks at."""
+    for name in DASHBOARDS:
+        for query in expressions(json.loads(rendered(name)), {"run_id": run_id, "instance": ".*"}):
+            story.queries += 1
+            if not server.numbers(query.expr, instant=query.instant, window_s=600):
+                story.empty_queries.append(f"{name}: {query.panel}: {query.expr}")
+    for selector in selectors_of_alerts():
         story.queries += 1
-        if not server.numbers(query.expr, instant=query.instant, window_s=600):
-            story.empty_queries.append(f"{query.panel}: {query.expr}")
+        if not server.query(selector):
+            story.empty_queries.append(f"alerts: {selector}")
+
+
+def is_measured(house: House, run_id: str) -> bool:
+    """Whether the run's surface is whole."""
+    status, surface = house.send("GET", f"/api/agent/train/run/{run_id}/surface")
+    return status == 200 and surface["measured"] == surface["total"]
+
+
+def exposition(address: str) -> bytes:
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=30) as answer:
+        return bytes(answer.read())
+
+
+@contextmanager
+def upstream_nearby() -> Iterator[dict[str, str]]:
+    """A server that can answer too, as settings; with strict routing it never answers in the local model's place."""
+    (port,) = free_ports(1)
+    with subprocess.Popen([sys.executable, "-m", "tests.bench.mock_upstream", str(port)], cwd=REPOSITORY) as process:
+        upstream = {"name": "nearby", "base_url": f"http://127.0.0.1:{port}/v1", "model": "mock"}
+        try:
+            yield {"RAGWELD_UPSTREAMS": json.dumps([upstream]), "RAGWELD_ROUTING_STRICT": "true"}
+        finally:
+            process.terminate()
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +191,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     """Live the story."""
     root = tmp_path_factory.mktemp("loop")
     told = Story()
-    with ragweld_up(root / "home") as house:
+    with upstream_nearby() as environ, ragweld_up(root / "home", environ) as house:
         targets = {"ragweld-gateway": house.gateway, "ragweld-trainer": house.trainer}
         (root / "prometheus").mkdir()
         with prometheus(targets, root / "prometheus") as server:
@@ -178,8 +211,13 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
             told.open_stream = long_answer.join()
             told.open_stream_model = long_answer.model
             told.base_alone = LongAnswer(house, "ragweld@base", tokens=900).join()
+            assert ask(house, "Are you there?", "local:mock")[1] != ""
+            status, told.rolled_back = house.post("/api/adapters/rollback", {"base": BASE})
+            assert status == 200, told.rolled_back
+            house.wait(lambda: is_measured(house, run_id), "surface", RUN_DEADLINE_S)
             time.sleep(3)  # two more scrapes
             ask_every_panel(server, run_id, told)
+            told.complaints = complaints(exposition(house.gateway)) + complaints(exposition(house.trainer))
             yield told
 
 
@@ -240,9 +278,13 @@ def test_a_stream_open_during_the_promotion_finishes_on_the_old_adapter(story: S
     assert story.open_stream == story.base_alone
 
 
-def test_every_query_of_the_dashboard_returns_data(story: Story) -> None:
-    assert story.queries > 10
+def test_every_query_of_every_dashboard_and_every_series_of_an_alert_returns_data(story: Story) -> None:
+    assert story.queries > 100
     assert story.empty_queries == []
+
+
+def test_promtool_finds_no_fault_in_either_exposition(story: Story) -> None:
+    assert story.complaints == []
 
 
 def test_mlx_lm_answers_the_same_with_the_run_folder(story: Story) -> None:

@@ -84,6 +84,24 @@ def test_what_a_promotion_copied_is_left_alone_even_after_a_rollback_and_a_resta
     asyncio.run(scene())
 
 
+def test_a_promotion_that_was_rolled_back_between_two_looks_stays_rolled_back(here: Home, made: list[Path]) -> None:
+    async def scene() -> None:
+        watch = here.watch()
+        await watch.look()
+        adapter_id = here.store.put(made[0])
+        here.store.move(BASE, adapter_id, expected=None, reason="promotion")
+        here.store.mirror(adapter_id, here.folder)
+        here.store.rollback(BASE)
+        await watch.look()
+        assert here.active is None
+        here.put(made[0])
+        (here.folder / "adapter_config.json").touch()
+        await watch.look()
+        assert here.active == adapter_id, "put there by hand after the decision, it counts again"
+
+    asyncio.run(scene())
+
+
 def test_a_bad_adapter_is_refused_once_and_the_good_one_stays(
     here: Home, made: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:

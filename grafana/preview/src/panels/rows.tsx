@@ -4,7 +4,7 @@ import type { Content } from "./box";
 
 export function Rows({ one, width, height, timeRange }: Content) {
   return one.frames.length ? (
-    <TableNG data={one.frames[0]} width={width} height={height} noHeader={false} timeRange={timeRange} structureRev={1} />
+    <TableNG data={one.frames[0]} width={width} height={height} timeRange={timeRange} enableVirtualization={false} />
   ) : (
     <div className="nothing">No data</div>
   );
