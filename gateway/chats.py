@@ -20,7 +20,7 @@ from catalog import datasets
 from catalog.chats import Chat, ChatStore, Rating
 from catalog.errors import InvalidRequest
 from catalog.uploads import FileStore, StoredFile
-from gateway.fine_tuning import Metadata
+from gateway.metadata import Metadata, bears
 
 ECHOED = (
     "temperature", "top_p", "seed", "presence_penalty", "frequency_penalty", "tools", "tool_choice", "response_format",
@@ -65,8 +65,7 @@ class ChatsRequest(BaseModel):
 def stored(store: ChatStore, metadata: Mapping[str, str] | None, model: str | None) -> Iterator[Chat]:
     """Oldest first; `metadata` None asks for those that bear none."""
     for chat in store.chats():
-        bears = not chat.metadata if metadata is None else metadata.items() <= chat.metadata.items()
-        if bears and model in (None, chat.model):
+        if bears(chat.metadata, metadata) and model in (None, chat.model):
             yield chat
 
 
@@ -124,10 +123,10 @@ def _chosen(chat: Chat, wanted: ChatsRequest, left_out: Counter[str]) -> dict[st
 
 def row_of(chat: Chat) -> dict[str, Any] | None:
     """The conversation up to its answer, which alone is learned; None when it is cut short or there are several."""
-    choices = chat.completion.get("choices") or []
-    if len(choices) != 1 or choices[0].get("finish_reason") not in ("stop", "tool_calls"):
+    choices = chat.completion["choices"]
+    if len(choices) != 1 or choices[0]["finish_reason"] not in ("stop", "tool_calls"):
         return None
-    before = [_plain(said) for said in chat.request.get("messages") or ()]
+    before = [_plain(said) for said in chat.request["messages"]]
     context = [said | {"weight": 0} if said["role"] == "assistant" else said for said in before]
     tools = chat.request.get("tools")
     row: dict[str, Any] = {"messages": [*context, _plain(choices[0]["message"])], "id": chat.id}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from catalog import models
 from catalog.base import locate
@@ -22,13 +22,10 @@ from catalog.runs import Labels, Run, RunStore
 from catalog.settings import Settings
 from catalog.uploads import FileStore
 from gateway import errors, files, training
+from gateway.metadata import Metadata
 
 MOST_ACCUMULATED = 128
 
-Metadata = Annotated[
-    dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]],
-    Field(max_length=16),
-]
 Auto = Literal["auto"]
 
 

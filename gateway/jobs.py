@@ -159,14 +159,6 @@ def estimated_finish(metrics: Path) -> int | None:
     return int(unix(told[-1].ts) + (told[-1].eta_s or 0.0)) if told else None
 
 
-def has_metadata(run: Run, wanted: Mapping[str, str] | None) -> bool:
-    """Whether a run bears all of these; None asks for one that bears none."""
-    if wanted is None:
-        return not run.labels.metadata
-    borne = run.labels.metadata or {}
-    return all(borne.get(name) == value for name, value in wanted.items())
-
-
 def job_events(run_id: str, metrics: Path) -> list[dict[str, Any]]:
     """What happened, newest first. An event's id holds its place in `metrics.jsonl`."""
     found = [

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import msgspec
 from litestar.types import Message, Send
 
 from catalog.chats import MOST_CHAT_BYTES, Chat, ChatStore
@@ -29,7 +27,6 @@ MOST_WAITING = 256
 MOST_WAITING_BYTES = 64 << 20
 SETTLE_S = 5.0
 """How long a question waits for what is still to be written."""
-_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 Outcome = Literal["kept", "dropped"]
 
@@ -88,13 +85,7 @@ class Tap:
         """The answer as OpenAI's object; None when it broke off, or is too long to be kept."""
         if self._bytes > MOST_CHAT_BYTES:
             return None
-        body = b"".join(self._pieces)
-        if self._is_stream:
-            return assembled.completion_of(body)
-        try:
-            return msgspec.json.decode(body, type=dict[str, Any])
-        except msgspec.DecodeError:
-            return None
+        return assembled.completion_of(b"".join(self._pieces), is_stream=self._is_stream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +147,7 @@ class Recorder:
 
     def _append(self, waiting: _Waiting) -> None:
         completion = waiting.tap.completion()
-        if completion is None or not _ID.fullmatch(str(completion.get("id", ""))):
+        if completion is None:
             self._dropped("its answer broke off, or is too long")
             return
         try:
@@ -173,11 +164,10 @@ class Recorder:
 
 def chat_of(chat: ParsedChat, completion: dict[str, Any]) -> Chat:
     """What is kept of a request and its answer."""
-    created = completion.get("created")
     return Chat(
-        id=str(completion["id"]),
-        created=created if isinstance(created, int) else int(time.time()),
-        model=str(completion.get("model") or chat.request.model),
+        id=completion["id"],
+        created=completion.get("created") or int(time.time()),
+        model=completion.get("model") or chat.request.model,
         metadata=chat.request.metadata or {},
         request={name: value for name, value in chat.plain.items() if name not in ("store", "metadata", "stream")},
         completion=completion,

@@ -13,6 +13,7 @@ from gateway import context, fine_tuning, jobs, paging
 from gateway.api import reading
 from gateway.context import Context
 from gateway.fine_tuning import Desk, JobRequest
+from gateway.metadata import bears
 
 MOST_LISTED = 1000
 
@@ -37,7 +38,7 @@ async def list_jobs(
     here, wanted = context.of(request), reading.metadata_of(request)
 
     def read() -> list[dict[str, Any]]:
-        return jobs.listing([run for run in here.runs.list() if jobs.has_metadata(run, wanted)], here.runs)
+        return jobs.listing([run for run in here.runs.list() if bears(run.labels.metadata, wanted)], here.runs)
 
     return paging.page(await asyncio.to_thread(read), after, limit)
 

@@ -1,33 +1,100 @@
-"""A stream of chunks put together to the completion that it was, as OpenAI's object. Pure.
+"""Answers of any server as the one completion object that can be kept: a stream's chunks put together, shapes judged.
 
+What an upstream sent is not trusted: where it is not of OpenAI's shape there is no completion. Pure.
 `tests/gateway/wire/test_assembled.py` streams what is also asked for whole, and compares.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta, Struct
 
 _DATA = b"data:"
 _DONE = b"[DONE]"
+
+Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+Time = Annotated[int, Meta(ge=0, le=1 << 53)]
+
+
+class _Function(Struct, frozen=True):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _Call(Struct, frozen=True):
+    index: int = 0
+    id: str | None = None
+    function: _Function = _Function()
+
+
+class _Delta(Struct, frozen=True):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_Call] | None = None
+
+
+class _Logprobs(Struct, frozen=True):
+    content: list[Any] | None = None
+
+
+class _Part(Struct, frozen=True):
+    index: int = 0
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+    logprobs: _Logprobs | None = None
+
+
+class _Chunk(Struct, frozen=True):
+    id: str = ""
+    created: int = 0
+    model: str = ""
+    system_fingerprint: str | None = None
+    choices: list[_Part] | None = None
+    usage: dict[str, Any] | None = None
+    error: Any = None
+
+
+class _Choice(Struct, frozen=True):
+    message: dict[str, Any]
+    finish_reason: str
+
+
+class _Completion(Struct, frozen=True):
+    """What whoever reads a kept completion may rely on."""
+
+    id: Id
+    choices: Annotated[list[_Choice], Meta(min_length=1)]
+    created: Time = 0
+    model: str = ""
+
+
+_CHUNKS = msgspec.json.Decoder(_Chunk)
 _SAID = ("content", "reasoning_content", "reasoning", "refusal")
 
 
-def completion_of(body: bytes) -> dict[str, Any] | None:
-    """The completion of a whole stream; None when it broke off, or is no stream of chunks."""
-    chunks: list[dict[str, Any]] = []
+def completion_of(body: bytes, *, is_stream: bool) -> dict[str, Any] | None:
+    """The completion that was sent; None when it broke off, or is none."""
+    try:
+        plain = _of_stream(body) if is_stream else msgspec.json.decode(body, type=dict[str, Any])
+        msgspec.convert(plain, _Completion)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError):
+        return None
+    return plain
+
+
+def _of_stream(body: bytes) -> dict[str, Any] | None:
+    chunks: list[_Chunk] = []
     for text in _events(body):
         if text == _DONE:
-            return _completion(chunks)
-        try:
-            chunk = msgspec.json.decode(text, type=dict[str, Any])
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            return _put_together(chunks)
+        chunks.append(_CHUNKS.decode(text))
+        if chunks[-1].error is not None:
             return None
-        if chunk.get("error"):
-            return None
-        chunks.append(chunk)
     return None
 
 
@@ -37,51 +104,54 @@ def _events(body: bytes) -> Iterator[bytes]:
             yield text
 
 
-def _completion(chunks: list[dict[str, Any]]) -> dict[str, Any] | None:
+def _put_together(chunks: Sequence[_Chunk]) -> dict[str, Any] | None:
     if not chunks:
         return None
-    choices: dict[int, dict[str, Any]] = {}
+    parts: dict[int, list[_Part]] = {}
     for chunk in chunks:
-        for part in chunk.get("choices") or ():
-            _add(choices.setdefault(part.get("index", 0), _empty(part.get("index", 0))), part)
-    head = {name: chunks[0].get(name) for name in ("id", "created", "model", "system_fingerprint")}
-    usage = next((chunk["usage"] for chunk in reversed(chunks) if chunk.get("usage")), None)
-    listed = [_whole(choices[index]) for index in sorted(choices)]
-    if any(choice["finish_reason"] is None for choice in listed):
-        return None
-    return {"object": "chat.completion", **head, "choices": listed, "usage": usage}
+        for part in chunk.choices or ():
+            parts.setdefault(part.index, []).append(part)
+    first = chunks[0]
+    return {
+        "id": first.id,
+        "object": "chat.completion",
+        "created": first.created,
+        "model": first.model,
+        "system_fingerprint": first.system_fingerprint,
+        "choices": [_choice(index, parts[index]) for index in sorted(parts)],
+        "usage": next((chunk.usage for chunk in reversed(chunks) if chunk.usage), None),
+    }
 
 
-def _empty(index: int) -> dict[str, Any]:
-    return {"index": index, "message": {"role": "assistant", "content": None}, "logprobs": None, "finish_reason": None}
+def _choice(index: int, parts: Sequence[_Part]) -> dict[str, Any]:
+    deltas = [part.delta for part in parts if part.delta is not None]
+    said = {name: [text for delta in deltas if (text := getattr(delta, name)) is not None] for name in _SAID}
+    message: dict[str, Any] = {"role": "assistant", "content": "".join(said.pop("content"))}
+    message |= {name: "".join(texts) for name, texts in said.items() if texts}
+    if calls := _calls([call for delta in deltas for call in delta.tool_calls or ()]):
+        message |= {"content": message["content"] or None, "tool_calls": calls}
+    logprobs = [one for part in parts if part.logprobs is not None for one in part.logprobs.content or ()]
+    finishes = [part.finish_reason for part in parts if part.finish_reason is not None]
+    return {
+        "index": index,
+        "message": message,
+        "logprobs": {"content": logprobs} if logprobs else None,
+        "finish_reason": finishes[-1] if finishes else None,
+    }
 
 
-def _add(choice: dict[str, Any], part: Mapping[str, Any]) -> None:
-    message, delta = choice["message"], part.get("delta") or {}
-    for name in _SAID:
-        if delta.get(name) is not None:
-            message[name] = (message.get(name) or "") + delta[name]
-    for call in delta.get("tool_calls") or ():
-        _add_call(message.setdefault("tool_calls", {}), call)
-    if logprobs := (part.get("logprobs") or {}).get("content"):
-        choice["logprobs"] = {"content": [*((choice["logprobs"] or {}).get("content") or ()), *logprobs]}
-    choice["finish_reason"] = part.get("finish_reason") or choice["finish_reason"]
+def _calls(parts: Sequence[_Call]) -> list[dict[str, Any]]:
+    """Calls in order; the id comes once, name and arguments in pieces."""
+    indices = sorted({part.index for part in parts})
+    return [_call([part for part in parts if part.index == index]) for index in indices]
 
 
-def _add_call(calls: dict[int, dict[str, Any]], part: Mapping[str, Any]) -> None:
-    call = calls.setdefault(
-        part.get("index", 0), {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
-    )
-    call["id"] = part.get("id") or call["id"]
-    function = part.get("function") or {}
-    call["function"]["name"] += function.get("name") or ""
-    call["function"]["arguments"] += function.get("arguments") or ""
-
-
-def _whole(choice: dict[str, Any]) -> dict[str, Any]:
-    """With its calls in order, and no words where there are only calls."""
-    message = choice["message"]
-    if calls := message.pop("tool_calls", None):
-        message["tool_calls"] = [calls[index] for index in sorted(calls)]
-        message["content"] = message["content"] or None
-    return choice
+def _call(parts: Sequence[_Call]) -> dict[str, Any]:
+    return {
+        "id": next((part.id for part in parts if part.id), ""),
+        "type": "function",
+        "function": {
+            "name": "".join(part.function.name or "" for part in parts),
+            "arguments": "".join(part.function.arguments or "" for part in parts),
+        },
+    }

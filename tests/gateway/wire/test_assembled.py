@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.wire.assembled import completion_of
@@ -41,7 +42,7 @@ def test_a_stream_is_what_the_whole_answer_is(
     whole = gateway.chat(**fields)
     stream = gateway.chat(stream=True, stream_options={"include_usage": True}, **fields)
     assert whole.status == stream.status == 200
-    expected, found = without_names(whole.json()), without_names(completion_of(stream.body))
+    expected, found = without_names(whole.json()), without_names(completion_of(stream.body, is_stream=True))
     for choice in (*expected["choices"], *found["choices"]):
         choice["message"].pop("refusal", None)
         choice["logprobs"] = (choice["logprobs"] or {}).get("content")
@@ -52,14 +53,55 @@ def test_a_stream_that_broke_off_is_no_completion(gateway: Served, engine: Scrip
     body = gateway.chat(stream=True).body
     events = body.split(b"\n\n")
     for cut in range(len(events) - 2):
-        assert completion_of(b"\n\n".join(events[:cut])) is None
-    assert completion_of(body) is not None
+        assert completion_of(b"\n\n".join(events[:cut]), is_stream=True) is None
+    assert completion_of(body, is_stream=True) is not None
 
 
 @pytest.mark.parametrize("body", [b"", b"data: [DONE]\n\n", b"data: {\n\ndata: [DONE]\n\n", b"hello", b"data: 1\n\n"])
 def test_what_is_no_stream_of_chunks_is_no_completion(body: bytes) -> None:
-    assert completion_of(body) is None
+    assert completion_of(body, is_stream=True) is None
 
 
 def test_an_error_in_the_stream_is_no_completion() -> None:
-    assert completion_of(b'data: {"error": {"message": "no"}}\n\ndata: [DONE]\n\n') is None
+    assert completion_of(b'data: {"error": {"message": "no"}}\n\ndata: [DONE]\n\n', is_stream=True) is None
+
+
+GOOD: dict[str, Any] = {"id": "c", "choices": [{"message": {"content": "a"}, "finish_reason": "stop"}]}
+
+
+def test_a_whole_answer_of_another_server_is_taken_as_it_is() -> None:
+    body = msgspec.json.encode(GOOD | {"their": "own"})
+    assert completion_of(body, is_stream=False) == GOOD | {"their": "own"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": 7},
+        {"id": "../x"},
+        {"id": ""},
+        {"choices": []},
+        {"choices": "none"},
+        {"choices": [{"message": "hi", "finish_reason": "stop"}]},
+        {"choices": [{"message": {}}]},
+        {"created": 1 << 80},
+        {"model": None},
+    ],
+)
+def test_what_is_not_of_the_shape_is_no_completion(change: dict[str, Any]) -> None:
+    assert completion_of(msgspec.json.encode(GOOD | change), is_stream=False) is None
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        {"choices": [{"delta": {"content": ["a"]}}]},
+        {"choices": [{"delta": {"tool_calls": [7]}}]},
+        {"choices": "none"},
+        {"choices": [{"index": "0"}]},
+        {"usage": 7},
+    ],
+)
+def test_a_chunk_that_is_not_of_the_shape_makes_no_completion(chunk: dict[str, Any]) -> None:
+    body = b"data: " + msgspec.json.encode({"id": "c", **chunk}) + b"\n\ndata: [DONE]\n\n"
+    assert completion_of(body, is_stream=True) is None
