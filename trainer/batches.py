@@ -20,6 +20,7 @@ blas.preload()
 
 import mlx.core as mx  # noqa: E402
 
+RANKS_APART = 0x9E3779B97F4A7C15
 POSITIONS_MULTIPLE = 16
 """Counts of supervised positions are padded to it, so that buffers and kernels are reused; padding weighs nothing."""
 
@@ -128,6 +129,6 @@ def course(
                 yield StepRows(step, epoch, micro_batches)
 
 
-def step_seed(seed: int, step: int) -> int:
-    """Seed of the random state in which a step computes its dropout."""
-    return (seed << 32) | step
+def step_seed(seed: int, step: int, rank: int = 0) -> int:
+    """Seed of the random state in which a step computes its dropout, on each rank another one."""
+    return (((seed << 32) | step) + rank * RANKS_APART) % (1 << 64)

@@ -112,6 +112,16 @@ def read(folder: Path) -> Checkpoint:
     return _checkpoint(content)
 
 
+def packed(checkpoint: Checkpoint) -> bytes:
+    """The checkpoint as one piece, for another rank."""
+    return save({name: np.frombuffer(content, np.uint8) for name, content in _contents(checkpoint)})
+
+
+def unpacked(content: bytes) -> Checkpoint:
+    """What `packed` made."""
+    return _checkpoint({name: piece.tobytes() for name, piece in load(content).items()})
+
+
 def _newest_first(folder: Path) -> list[Path]:
     steps = [path for path in folder.glob("step_*") if path.name.removeprefix("step_").isdecimal()]
     return sorted(steps, key=lambda path: int(path.name.removeprefix("step_")), reverse=True)

@@ -10,17 +10,17 @@ import math
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from catalog.base import blas, device
 from catalog.runs import Status, Summary
 from trainer import projection, steadiness
 from trainer.batches import StepRows
 from trainer.evaluate import Measurement, measure
+from trainer.exporter import RunSnapshot
 from trainer.learner import StepResult, length
 from trainer.lesson import Lesson
-from trainer.picture.live import LivePicture
 from trainer.remaining import Remaining
-from trainer.telemetry import Reporter
 from trainer.watch import Halted
 
 blas.preload()
@@ -90,14 +90,47 @@ class Course:
         )
 
 
+class Voice(Protocol):
+    """Who tells how the course goes."""
+
+    snapshot: RunSnapshot
+
+    def say(self, message: str) -> None:
+        """One sentence for people."""
+
+    def observed(self, reading: RunSnapshot, rows_seen: int, displacement: projection.Vector, now_s: float) -> None:
+        """A telemetry point."""
+
+    def evaluated(
+        self, step: int, epoch: float, train_loss: float | None, measured: Measurement, best: float | None
+    ) -> None:
+        """All held-out rows were measured after `step`."""
+
+    def release(self) -> None:
+        """The course has no more points."""
+
+
+class Scene(Protocol):
+    """Who draws it."""
+
+    def observed(self, reading: RunSnapshot, displacement: mx.array, sketch: projection.Vector) -> None:
+        """A telemetry point."""
+
+    def between_steps(self) -> None:
+        """A moment to draw in."""
+
+    def end(self) -> None:
+        """The course has no more steps."""
+
+
 Save = Callable[[Course, bool], None]
 """Offered the state after each step; the flag says that it should be saved now."""
 
 
 def run(
     lesson: Lesson,
-    reporter: Reporter,
-    picture: LivePicture,
+    reporter: Voice,
+    picture: Scene,
     look: Callable[[], None],
     clock: Callable[[], float],
     save: Save,
@@ -129,8 +162,8 @@ class _Walk:
     def __init__(
         self,
         lesson: Lesson,
-        reporter: Reporter,
-        picture: LivePicture,
+        reporter: Voice,
+        picture: Scene,
         look: Callable[[], None],
         clock: Callable[[], float],
         save: Save,
@@ -263,7 +296,8 @@ class _Walk:
         self._reporter.evaluated(step, epoch, nats / count if count else None, measured, best.loss if best else None)
 
     def _measure(self) -> Measurement:
-        return measure(self._learner.model, self._lesson.objective, self._lesson.held_out, self._look)
+        lesson = self._lesson
+        return measure(self._learner.model, lesson.objective, lesson.held_out, self._look, lesson.world)
 
 
 def steps_of_exams(steps: int, interval: int) -> set[int]:

@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
+
 from catalog.base import blas
 from catalog.base.lora import Adapter, remove_adapter
 from trainer.batches import Batch, in_order_of_length, make_batch
 from trainer.objective import Objective
 from trainer.rows import TrainingRow
+from trainer.world import ALONE, World
 
 blas.preload()
 
@@ -73,20 +76,35 @@ def exam(rows: Sequence[TrainingRow]) -> Exam:
 
 
 def measure(
-    model: nn.Module, objective: Objective, exam: Exam, between: Callable[[], None] = lambda: None
+    model: nn.Module,
+    objective: Objective,
+    exam: Exam,
+    between: Callable[[], None] = lambda: None,
+    world: World = ALONE,
 ) -> Measurement:
-    """Loss of every row of the exam. `between` is called before each batch and may raise to give up."""
-    nats, counts = [0.0] * exam.examples, [0] * exam.examples
-    margins: dict[int, float] = {}
+    """Loss of every row of the exam, its batches shared among the ranks.
+
+    `between` is called before each rank's next batch and may raise to give up.
+    """
+    nats, counts, margins = found = np.zeros((3, exam.examples))
+    has_margins = False
     with not_training(model):
-        for batch, places in zip(exam.batches, exam.places, strict=True):
-            between()
+        for batch, places in shared(exam, between, world):
             grades = objective.grade(batch)
-            for place, lost, count in zip(places, grades.nats, grades.counts, strict=True):
-                nats[place], counts[place] = float(lost), int(count)
+            nats[list(places)], counts[list(places)] = grades.nats, grades.counts
             if grades.margins is not None:
-                margins |= zip(places, map(float, grades.margins), strict=True)
-    return Measurement(tuple(nats), tuple(counts), tuple(margins[place] for place in sorted(margins)))
+                margins[list(places)], has_margins = grades.margins, True
+    nats, counts, margins = world.sum_floats(found).tolist()
+    has_margins = bool(world.highest(has_margins))
+    return Measurement(tuple(nats), tuple(map(int, counts)), tuple(margins) if has_margins else ())
+
+
+def shared(exam: Exam, between: Callable[[], None], world: World) -> Iterator[tuple[Batch, tuple[int, ...]]]:
+    """This rank's batches of an exam and the rows they hold; `between` is called equally often on every rank."""
+    for first in range(0, len(exam.batches), world.size):
+        between()
+        if first + world.rank < len(exam.batches):
+            yield exam.batches[first + world.rank], exam.places[first + world.rank]
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from catalog.settings import Optimizer
 from trainer.batches import Batch, step_seed
 from trainer.objective import Objective
 from trainer.steadiness import Bounds
+from trainer.world import ALONE, World
 
 blas.preload()
 
@@ -86,9 +87,17 @@ class LearnerState:
 class Learner:
     """A model with trainable parameters and its optimizer; nothing else of a run's state is needed to go on."""
 
-    def __init__(self, model: nn.Module, objective: Objective, seed: int, rule: UpdateRule = UpdateRule()) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        seed: int,
+        rule: UpdateRule = UpdateRule(),
+        world: World = ALONE,
+    ) -> None:
         self.model = model
         self._objective = objective
+        self._world = world
         self._seed = seed
         self._rule = rule
         self._optimizer = rule.make()
@@ -100,27 +109,35 @@ class Learner:
     def step(
         self,
         step: int,
-        micro_batches: Iterable[Batch],
+        micro_batches: Iterable[Batch | None],
         lr: float,
         between: Callable[[], None],
         expected: Bounds = ANYTHING,
     ) -> StepResult:
-        """Learn from the micro-batches as one. `between` is called before each and may raise to give up.
+        """Learn from the micro-batches of all ranks as one; None is one in which this rank has no row.
+
+        `between` is called before each and may raise to give up.
 
         Nothing is learned when loss or gradient are not finite, or beyond what is `expected`.
         """
-        mx.random.seed(step_seed(self._seed, step))
+        mx.random.seed(step_seed(self._seed, step, self._world.rank))
         self.model.train()
         total_loss, gradients = mx.array(0.0), None
         rows = tokens = supervised = count = 0
         for batch in micro_batches:
             between()
+            if batch is None:
+                continue
             loss, found = self._gradients(batch)
             total_loss = total_loss + loss
             gradients = found if gradients is None else tree_map(mx.add, gradients, found)
             mx.eval(total_loss, gradients)
             rows, tokens, supervised = rows + batch.rows, tokens + batch.tokens, supervised + batch.supervised_tokens
             count += self._objective.count(batch)
+        if gradients is None:
+            gradients = tree_map(mx.zeros_like, self.model.trainable_parameters())
+        total_loss, gradients = self._world.sum_arrays((total_loss, gradients))
+        rows, tokens, supervised, count = self._world.sum_counts((rows, tokens, supervised, count))
         mean = tree_map(lambda gradient: gradient / count, gradients)
         clipped, norm = optimizers.clip_grad_norm(mean, self._rule.max_grad_norm or math.inf)
         self._optimizer.learning_rate = lr

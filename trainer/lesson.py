@@ -28,6 +28,7 @@ from trainer.objective import Imitation, Objective
 from trainer.preference import DirectPreference, OddsRatio, with_reference
 from trainer.recompute import recompute_blocks
 from trainer.rows import Material
+from trainer.world import ALONE, World
 
 PROBE_ROWS = 4
 KINDS = {"lora": "LoRA", "dora": "DoRA"}
@@ -49,6 +50,8 @@ class Lesson:
     held_out: Exam
     probe: Exam
     """A few held-out rows, chosen by the seed, whose loss colours the path."""
+    world: World = ALONE
+    """Who takes the steps together."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -101,20 +104,22 @@ class Lesson:
         if not self.objective.needs_reference:
             return False
         train, held_out = (
-            replace(side, rows=with_reference(self.learner.model, self.scorer, side.rows, between))
+            replace(side, rows=with_reference(self.learner.model, self.scorer, side.rows, between, self.world))
             for side in (self.material.train, self.material.held_out)
         )
         self.material = replace(self.material, train=train, held_out=held_out)
         self.held_out = exam(held_out.rows)
         return True
 
-    def micro_batches(self, step: StepRows) -> Iterator[batches.Batch]:
-        """The step's rows as arrays, made when they are needed."""
-        return map(self.batch, step.micro_batches)
+    def micro_batches(self, step: StepRows) -> Iterator[batches.Batch | None]:
+        """This rank's rows of the step as arrays, made when they are needed; None for a micro-batch without any."""
+        for indices in step.micro_batches:
+            own = self.world.share(indices)
+            yield self.batch(own) if own else None
 
 
-def prepare(plan: Plan, home: Path, *, cpu_float32: bool = True) -> Lesson:
-    """Load, split, adapt; `cpu_float32` as `catalog.base.load` has it.
+def prepare(plan: Plan, home: Path, *, cpu_float32: bool = True, world: World = ALONE) -> Lesson:
+    """Load, split, adapt; `cpu_float32` as `catalog.base.load` has it, `world` who takes the steps together.
 
     Raises InvalidDataset, InvalidRequest or Unavailable, saying what to change.
     """
@@ -158,9 +163,10 @@ def prepare(plan: Plan, home: Path, *, cpu_float32: bool = True) -> Lesson:
         material=material,
         scorer=parts,
         objective=objective,
-        learner=Learner(base.model, objective, plan.seed, rule),
+        learner=Learner(base.model, objective, plan.seed, rule, world),
         held_out=exam(material.held_out.rows),
         probe=exam(probe_rows),
+        world=world,
     )
 
 

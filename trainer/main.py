@@ -3,16 +3,20 @@
 Claims the oldest queued run, trains it, ends it. Whatever a run does, the process lives on: an exception becomes the
 run's reason in one line, its traceback goes to the log. SIGTERM and SIGINT save the current run and end it as
 `interrupted`; a second signal ends the process at once. What a trainer that died was working on is resumed at the next
-start. `tests/trainer/test_main.py` runs it as a real process, `kill -9` included.
+start. `tests/trainer/test_main.py` runs it as a real process, `kill -9` included, `tests/trainer/test_ranks.py` as two
+under `mlx.launch`.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
+import os
 import shutil
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
 from types import FrameType
 
@@ -25,7 +29,9 @@ from trainer import deaths
 from trainer.checkpoints import Pace
 from trainer.exporter import serve
 from trainer.picture import later
+from trainer.ranks import NOTHING, STOP, Follower, follow
 from trainer.run import Finish, Workplace, easel_of, train
+from trainer.world import PeerLost, World
 
 log = logging.getLogger("trainer")
 
@@ -40,8 +46,30 @@ DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 def run(settings: Settings, home: Path) -> int:
     """Train whatever is queued in `home` until a signal; raises Conflict if another trainer does, Unavailable if the
-    port is taken."""
+    port is taken. Under `mlx.launch` it is one of several ranks, of which the first does what only one may."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    world, stop = World.here(), threading.Event()
+    _stop_on_signals(stop)
+    try:
+        if world.rank > 0:
+            _follow(settings, home, world, stop)
+        else:
+            _lead(settings, home, world, stop)
+    except PeerLost as error:
+        log.error("%s", error)
+        return os.EX_TEMPFAIL
+    log.info("trainer stopped")
+    return 0
+
+
+def _follow(settings: Settings, home: Path, world: World, stop: threading.Event) -> None:
+    log.info("trainer ready: rank %d of %d", world.rank, world.size)
+    own = settings.trainer
+    follower = Follower(home, world, stop, own.cpu_float32, own.memory_bytes, time.monotonic)
+    follow(follower, own.poll_interval_s)
+
+
+def _lead(settings: Settings, home: Path, world: World, stop: threading.Event) -> None:
     claim = files.Claim.take(home / DEVICE_LOCK)
     if claim is None:
         raise Conflict(f"Another trainer already works in {home}.", hint="One is enough: it takes runs in order.")
@@ -53,17 +81,17 @@ def run(settings: Settings, home: Path) -> int:
         pace=Pace(settings.trainer.checkpoint_interval_steps, settings.trainer.checkpoint_interval_s),
         memory_bytes=settings.trainer.memory_bytes,
         cpu_float32=settings.trainer.cpu_float32,
+        world=world,
+        stop=stop,
     )
     try:
         server = serve(place.board, settings.trainer.metrics_host, settings.trainer.metrics_port)
-        _stop_on_signals(place)
         log.info("trainer ready: metrics on http://%s:%d/metrics", settings.trainer.metrics_host, server.port)
         work(place, settings.trainer.poll_interval_s)
+        world.tell(STOP)
         server.close()
     finally:
         claim.release()
-    log.info("trainer stopped")
-    return 0
 
 
 def work(place: Workplace, poll_interval_s: float) -> None:
@@ -74,6 +102,8 @@ def work(place: Workplace, poll_interval_s: float) -> None:
             while not place.stop.is_set():
                 if not train_next(place) and not paint_some(place):
                     place.stop.wait(poll_interval_s)
+        except PeerLost:
+            raise
         except (OSError, ValueError, RagweldError) as error:
             log.error("the queue in %s cannot be used: %s", place.store.root, error)
             place.stop.wait(QUEUE_RETRY_S)
@@ -82,6 +112,7 @@ def work(place: Workplace, poll_interval_s: float) -> None:
 def train_next(place: Workplace) -> bool:
     """Take the oldest queued run to its end; False when there is none."""
     claimed = place.store.claim_next()
+    place.world.tell(NOTHING if claimed is None else claimed.run.plan.model_dump_json().encode())
     if claimed is None:
         return False
     try:
@@ -92,6 +123,10 @@ def train_next(place: Workplace) -> bool:
         _show(place, ended)
     except Conflict:
         _show(place, place.store.read(claimed.run.run_id))
+    except PeerLost as error:  # the process ends, and the next one resumes the run as any whose trainer died
+        place.store.append(claimed.run.run_id, "error", message=explain(error))
+        place.board.end(claimed.run.run_id, "interrupted")
+        raise
     except (OSError, RagweldError):
         log.exception("%s could not be ended; it will read as interrupted", claimed.run.run_id)
         place.board.end(claimed.run.run_id, "interrupted")
@@ -128,6 +163,8 @@ def _show(place: Workplace, run: Run) -> None:
 def _attempt(run: Run, place: Workplace) -> Finish:
     try:
         return train(run, place)
+    except PeerLost:
+        raise
     except Exception as error:  # the outermost loop: a run's fault ends the run, not the process
         log.exception("%s failed", run.run_id)
         reason = explain(error)
@@ -170,9 +207,9 @@ def _tidy(place: Workplace) -> None:
             store.apply(run.run_id, ResumeRequested())
 
 
-def _stop_on_signals(place: Workplace) -> None:
+def _stop_on_signals(asked: threading.Event) -> None:
     def stop(number: int, _frame: FrameType | None) -> None:
-        place.stop.set()
+        asked.set()
         signal.signal(number, signal.SIG_DFL)
 
     signal.signal(signal.SIGTERM, stop)

@@ -21,9 +21,10 @@ from catalog.base import blas
 from catalog.base.lora import without_adapter
 from catalog.base.rows import Pair, TrainingRow
 from trainer.batches import Batch
-from trainer.evaluate import exam, not_training
+from trainer.evaluate import exam, not_training, shared
 from trainer.loss import Scorer
 from trainer.objective import Grades
+from trainer.world import ALONE, World
 
 blas.preload()
 
@@ -111,21 +112,25 @@ def answer_nats(scorer: Scorer, batch: Batch) -> mx.array:
 
 
 def with_reference(
-    model: nn.Module, scorer: Scorer, rows: Sequence[TrainingRow], between: Callable[[], None] = lambda: None
+    model: nn.Module,
+    scorer: Scorer,
+    rows: Sequence[TrainingRow],
+    between: Callable[[], None] = lambda: None,
+    world: World = ALONE,
 ) -> tuple[TrainingRow, ...]:
     """The pairs with what the model without its adapter holds of them, measured once, in batches that depend on the
-    rows alone. `between` is called before each batch and may raise to give up."""
-    paper = exam(rows)
-    known: list[TrainingRow] = list(rows)
+    rows alone and are shared among the ranks. `between` is called before each and may raise to give up."""
+    references = np.zeros(len(rows))
     with not_training(model), without_adapter(model):
-        for batch, places in zip(paper.batches, paper.places, strict=True):
-            between()
+        for batch, places in shared(exam(rows), between, world):
             nats_N2 = np.array(answer_nats(scorer, batch)).reshape(-1, 2)
-            for place, (chosen, rejected) in zip(places, nats_N2, strict=True):
-                row = rows[place]
-                assert isinstance(row, Pair)
-                known[place] = replace(row, reference=float(rejected - chosen))
-    return tuple(known)
+            references[list(places)] = nats_N2[:, 1] - nats_N2[:, 0]
+    return tuple(_with(row, held) for row, held in zip(rows, world.sum_floats(references).tolist(), strict=True))
+
+
+def _with(row: TrainingRow, reference: float) -> Pair:
+    assert isinstance(row, Pair)
+    return replace(row, reference=reference)
 
 
 def _answer_of(batch: Batch) -> mx.array:

@@ -21,6 +21,7 @@ from catalog.checks import Check
 from catalog.decisions import CheckResult
 from catalog.errors import Conflict, InvalidAdapter, InvalidDataset, InvalidRequest, NotFound
 from catalog.ids import AdapterId
+from catalog.plan import check_fits
 from trainer import speak
 from trainer.evaluate import Exam, Measurement, exam, measure, wearing
 from trainer.gate import Evidence, Rule, Verdict, decide
@@ -88,6 +89,7 @@ class _Court:
         """The rows that must not get worse; raises InvalidDataset."""
         plan, base = self.lesson.plan, self.lesson.base
         dataset = datasets.read(self.home / Path(plan.gate_regression_path).expanduser())
+        check_fits("sft", dataset.form.name, is_preference=dataset.form.is_preference)
         longest = min(plan.max_length, base.context)
         made = [
             rows_of(base.tokenizer, conversation, max_length=longest, overlong=plan.overlong)

@@ -19,7 +19,7 @@ from catalog.base.lora import remove_adapter
 from catalog.errors import Conflict, RagweldError
 from catalog.ids import AdapterId
 from catalog.runs import Ended, Paused, Promotion, Run, RunStore, stamp
-from trainer import artifacts, checkpoints, course, deaths, lesson, memory, promote
+from trainer import artifacts, checkpoints, course, deaths, lesson, memory, promote, ranks
 from trainer.artifacts import DatasetRecord, Manifest
 from trainer.checkpoints import Checkpoint, Pace, Saver
 from trainer.course import Course
@@ -29,6 +29,7 @@ from trainer.lesson import Lesson
 from trainer.picture.live import Easel, LivePicture
 from trainer.telemetry import Reporter
 from trainer.watch import Halted, Watch
+from trainer.world import ALONE, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class Workplace:
     pace: Pace = field(default_factory=Pace)
     memory_bytes: int = 0
     """What a run may take; 0 is what is free."""
+    world: World = ALONE
+    """Who takes the steps together; this place is rank 0's."""
     cpu_float32: bool = True
     """Whether a base is dequantised to float32 on a CPU."""
     fsync: Callable[[Path], None] = files.fsync_path
@@ -71,27 +74,16 @@ def train(run: Run, place: Workplace) -> Finish:
 
 
 def _train(run: Run, place: Workplace, watch: Watch) -> Finish:
-    prepared = lesson.prepare(run.plan, place.home, cpu_float32=place.cpu_float32)
-    reporter = Reporter(
-        place.store,
-        place.board,
-        run.run_id,
-        prepared.base.base,
-        steps_planned=prepared.steps,
-        points_planned=prepared.steps // run.plan.telemetry_interval_steps,
-    )
-    for sentence in lesson.in_words(prepared):
-        reporter.say(sentence)
-    with deaths.trying(place.store.folder(run.run_id)):
-        limit_bytes = memory.limit(place.memory_bytes)
-        reporter.say(f"Memory: {memory.check(prepared, limit_bytes).in_words(limit_bytes)}.")
-
-    saver = _saver(run, place, prepared, reporter)
-    begun = _go_on(run, place, prepared, reporter)
-    saver.resumed_at(begun.steps_done)
-    picture = LivePicture(prepared, reporter, easel_of(run, place), watch.look)
-    picture.open(begun.steps_done)
-    done = course.run(prepared, reporter, picture, watch.look, place.clock, saver, begun)
+    world = place.world
+    with ranks.ready(world):
+        prepared = lesson.prepare(run.plan, place.home, cpu_float32=place.cpu_float32, world=world)
+        reporter = _reporter(run, place, prepared)
+        with deaths.trying(place.store.folder(run.run_id)):
+            limit_bytes = memory.limit(place.memory_bytes)
+            reporter.say(f"Memory: {memory.check(prepared, limit_bytes).in_words(limit_bytes)}.")
+    ranks.check_alike(world, _rows_sha256(prepared))
+    with world.in_step():
+        done = _learn(run, place, watch, prepared, reporter)
     adapter_id = _keep(run, place, prepared, done, reporter)
     match done.halted:
         case Halted(status="paused", reason=reason):
@@ -112,6 +104,34 @@ def _train(run: Run, place: Workplace, watch: Watch) -> Finish:
     return Finish(Ended("completed", done.stopped_early, done.summary(), adapter_id), promotion)
 
 
+def _reporter(run: Run, place: Workplace, prepared: Lesson) -> Reporter:
+    reporter = Reporter(
+        place.store,
+        place.board,
+        run.run_id,
+        prepared.base.base,
+        steps_planned=prepared.steps,
+        points_planned=prepared.steps // run.plan.telemetry_interval_steps,
+    )
+    for sentence in lesson.in_words(prepared):
+        reporter.say(sentence)
+    return reporter
+
+
+def _learn(run: Run, place: Workplace, watch: Watch, prepared: Lesson, reporter: Reporter) -> Course:
+    """All steps, or those that an earlier life has left, together with the other ranks."""
+    saver = _saver(run, place, prepared, reporter)
+    begun = _go_on(run, place, prepared, reporter)
+    saver.resumed_at(begun.steps_done)
+    if place.world.size > 1:
+        ranks.begin_alike(place.world, prepared, _checkpoint(prepared, reporter, begun))
+    # What only rank 0 does must neither exchange nor halt it alone.
+    picture = LivePicture(prepared, reporter, easel_of(run, place), watch.look if place.world.size == 1 else watch.live)
+    picture.open(begun.steps_done)
+    look = ranks.halting_together(place.world, watch.look)
+    return course.run(prepared, reporter, picture, look, place.clock, saver, begun)
+
+
 def easel_of(run: Run, place: Workplace) -> Easel:
     """Where the run's picture is put."""
     folder = pictures.folder(place.store, run.run_id)
@@ -120,10 +140,14 @@ def easel_of(run: Run, place: Workplace) -> Easel:
 
 def _saver(run: Run, place: Workplace, prepared: Lesson, reporter: Reporter) -> Saver:
     def take(done: Course) -> Checkpoint:
-        return Checkpoint(_rows_sha256(prepared), prepared.learner.state(), done, reporter.telling())
+        return _checkpoint(prepared, reporter, done)
 
     folder = place.store.checkpoints_folder(run.run_id)
     return Saver(folder, take, reporter, place.pace, place.clock, place.fsync)
+
+
+def _checkpoint(prepared: Lesson, reporter: Reporter, done: Course) -> Checkpoint:
+    return Checkpoint(_rows_sha256(prepared), prepared.learner.state(), done, reporter.telling())
 
 
 def _go_on(run: Run, place: Workplace, prepared: Lesson, reporter: Reporter) -> Course:

@@ -60,9 +60,13 @@ class Watch:
         self._is_over.set()
         self._thread.join()
 
+    def live(self) -> None:
+        """Say that the work goes on; raises nothing."""
+        self._beats_since_look = 0
+
     def look(self) -> None:
         """Return if the run may go on; raises Halted."""
-        self._beats_since_look = 0
+        self.live()
         if self._stop.is_set():
             raise Halted("interrupted", "The trainer was stopped during the run; resume it to go on.")
         stat = self._path.stat()
