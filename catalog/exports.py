@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from catalog import files, formats
+from catalog import files
 from catalog.adapters import CONFIG_FILE, WEIGHTS_FILE, AdapterStore, read_config
 from catalog.base import locate
 from catalog.errors import InvalidRequest, NotFound, Unavailable
@@ -81,8 +81,7 @@ def export(source: Source, kind: Format, target: Path, home: Path, *, quantised:
             case "mlx-lm":
                 note = _to_mlx_lm(source, target)
             case "peft":
-                formats.export_peft(source.folder, target, base_model=source.base)
-                note = "PEFT loads it on the base's Transformers weights"
+                note = _to_peft(source, target)
             case "fused":
                 note = _fuse(source, target, quantised=quantised)
     return Exported(target, kind, source.base, note)
@@ -93,6 +92,13 @@ def _to_mlx_lm(source: Source, target: Path) -> str:
         for name in (WEIGHTS_FILE, CONFIG_FILE):
             shutil.copyfile(source.folder / name, staging / name)
     return "mlx_lm.generate --adapter-path reads it"
+
+
+def _to_peft(source: Source, target: Path) -> str:
+    from catalog import formats  # brings numpy, which a gateway before upstreams alone does without
+
+    formats.export_peft(source.folder, target, base_model=source.base)
+    return "PEFT loads it on the base's Transformers weights"
 
 
 def _fuse(source: Source, target: Path, *, quantised: bool) -> str:
