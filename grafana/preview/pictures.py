@@ -31,6 +31,8 @@ def take(page: Page, dashboards: Iterable[str], out: Path, **asked: str | float)
                 tab = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
                 tab.goto(page.address(name, theme=theme, **asked))  # type: ignore[arg-type]
                 tab.wait_for_function("window.preview.draws > 0", timeout=DRAWN_DEADLINE_MS)
+                # Tables draw their cells only where they are seen.
+                tab.set_viewport_size({"width": WIDTH, "height": tab.evaluate("document.body.scrollHeight")})
                 tab.wait_for_load_state("networkidle")
                 if errors := tab.evaluate("window.preview.errors"):
                     raise EngineFailed(f"The preview of {name} failed: {errors}")

@@ -175,13 +175,16 @@ def exposition(address: str) -> bytes:
 
 
 @contextmanager
-def upstream_nearby() -> Iterator[dict[str, str]]:
-    """A server that can answer too, as settings; with strict routing it never answers in the local model's place."""
-    (port,) = free_ports(1)
-    with subprocess.Popen([sys.executable, "-m", "tests.bench.mock_upstream", str(port)], cwd=REPOSITORY) as process:
-        upstream = {"name": "nearby", "base_url": f"http://127.0.0.1:{port}/v1", "model": "mock"}
+def upstreams() -> Iterator[dict[str, str]]:
+    """One server that is gone, and one that answers in its place, as settings."""
+    gone, nearby = free_ports(2)
+    with subprocess.Popen([sys.executable, "-m", "tests.bench.mock_upstream", str(nearby)], cwd=REPOSITORY) as process:
+        listed = [
+            {"name": name, "base_url": f"http://127.0.0.1:{port}/v1", "model": "mock", "priority": priority}
+            for priority, (name, port) in enumerate((("gone", gone), ("nearby", nearby)))
+        ]
         try:
-            yield {"RAGWELD_UPSTREAMS": json.dumps([upstream]), "RAGWELD_ROUTING_STRICT": "true"}
+            yield {"RAGWELD_UPSTREAMS": json.dumps(listed)}
         finally:
             process.terminate()
 
@@ -191,7 +194,9 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     """Live the story."""
     root = tmp_path_factory.mktemp("loop")
     told = Story()
-    with upstream_nearby() as environ, ragweld_up(root / "home", environ) as house:
+    with upstreams() as environ, ragweld_up(root / "home", environ) as house:
+        # With upstreams it is ready before its own base is loaded.
+        house.wait(lambda: house.get("/readyz")["answers"] == "ragweld", "own base", RUN_DEADLINE_S)
         targets = {"ragweld-gateway": house.gateway, "ragweld-trainer": house.trainer}
         (root / "prometheus").mkdir()
         with prometheus(targets, root / "prometheus") as server:
@@ -211,7 +216,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
             told.open_stream = long_answer.join()
             told.open_stream_model = long_answer.model
             told.base_alone = LongAnswer(house, "ragweld@base", tokens=900).join()
-            assert ask(house, "Are you there?", "local:mock")[1] != ""
+            assert ask(house, "Are you there?", "local:mock")[1] == "mock"
             status, told.rolled_back = house.post("/api/adapters/rollback", {"base": BASE})
             assert status == 200, told.rolled_back
             house.wait(lambda: is_measured(house, run_id), "surface", RUN_DEADLINE_S)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SH_SCRIPTS = ("deploy/up", "deploy/test", "deploy/environment.sh", "deploy/lock/make")
-COMMANDS = ("deploy/up", "deploy/test", "deploy/lock/make", ".ci/run")
+SH_SCRIPTS = ("deploy/up", "deploy/test", "deploy/environment.sh", "deploy/lock/make", "deploy/dashboards")
+COMMANDS = ("deploy/up", "deploy/test", "deploy/lock/make", "deploy/dashboards", ".ci/run")
 
 
 @pytest.mark.parametrize("script", SH_SCRIPTS)

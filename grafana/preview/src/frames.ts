@@ -32,8 +32,9 @@ const PLAIN = [
   "unit", "decimals", "min", "max", "color", "mappings", "links", "noValue", "displayName", "thresholds", "fieldMinMax",
 ];
 const CUSTOM = [
-  "axisLabel", "axisPlacement", "axisSoftMin", "axisSoftMax", "lineWidth", "lineInterpolation", "lineStyle",
-  "fillOpacity", "show", "pointSize", "pointShape", "pointStrokeWidth",
+  "align", "axisLabel", "axisPlacement", "axisSoftMin", "axisSoftMax", "cellOptions", "fillOpacity", "inspect",
+  "lineInterpolation", "lineStyle", "lineWidth", "pointShape", "pointSize", "pointStrokeWidth", "scaleDistribution",
+  "show", "showPoints", "spanNulls",
 ];
 
 function property(path: string, isCustom: boolean): FieldConfigPropertyItem {
@@ -57,9 +58,11 @@ const registry = new FieldConfigOptionsRegistry(() => [
   ...CUSTOM.map((path) => property(path, true)),
 ]);
 
-// Overrides that name a property which is not listed above would be silently dropped.
+// Properties that are not listed above would be silently dropped.
 export function unknownProperties(panel: Panel): string[] {
-  const named = panel.fieldConfig.overrides.flatMap((override) => override.properties.map((one) => one.id));
+  const { custom, ...plain } = panel.fieldConfig.defaults;
+  const overridden = panel.fieldConfig.overrides.flatMap((override) => override.properties.map((one) => one.id));
+  const named = [...Object.keys(plain), ...Object.keys(custom ?? {}).map((id) => `custom.${id}`), ...overridden];
   return named.filter((id) => !registry.getIfExists(id));
 }
 
