@@ -78,7 +78,7 @@ def models_among(names: Iterable[str], runs: RunStore) -> list[str]:
 def _model_named(name: str, runs: RunStore) -> str | None:
     try:
         return model_of(runs.read(name))
-    except NotFound:
+    except (NotFound, OSError, ValueError):  # no run, or one whose file is spoiled: a list of models goes on without
         return None
 
 

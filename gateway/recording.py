@@ -101,6 +101,8 @@ class Recorder:
         self, store: ChatStore, settings: Callable[[], ChatLogSettings], count: Callable[[Outcome], None]
     ) -> None:
         self.store = store
+        self.obstacle: str | None = None
+        """Why the last one could not be written."""
         self._settings = settings
         self._count = count
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(MOST_WAITING)
@@ -153,8 +155,10 @@ class Recorder:
         try:
             self.store.append(chat_of(waiting.chat, completion), self._settings().max_bytes)
         except OSError as error:
+            self.obstacle = f"chats are not kept: {error.strerror}"
             self._dropped(f"{error.strerror}")
         else:
+            self.obstacle = None
             self._count("kept")
 
     def _dropped(self, why: str) -> None:

@@ -26,16 +26,17 @@ async def livez() -> dict[str, str]:
 
 @get("/readyz")
 async def readyz(request: Request[Any, Any, Any]) -> dict[str, str]:
-    """Somebody can answer a chat; 503 with the reason while nobody can."""
+    """Somebody can answer a chat; 503 with the reason while nobody can. `degraded` says what else does not work."""
     here = context.of(request)
     if here.lifecycle.draining.is_set():
         raise ShuttingDown("This gateway is ending.")
     obstacle, detail = here.engine_obstacle()
+    degraded = {"degraded": here.recorder.obstacle} if here.recorder.obstacle else {}
     if obstacle is None:
-        return {"status": "ready", "answers": RAGWELD, "reason": detail}
+        return {"status": "ready", "answers": RAGWELD, "reason": detail, **degraded}
     upstreams = routing.usable(here.settings.upstreams, here.environ)
     if upstreams and not here.settings.routing.strict:
-        return {"status": "ready", "answers": upstreams[0].name, "reason": detail}
+        return {"status": "ready", "answers": upstreams[0].name, "reason": detail, **degraded}
     raise Unavailable(f"Nobody can answer yet: {detail}.", code=obstacle)
 
 

@@ -195,6 +195,13 @@ def test_a_completed_job_names_its_model_which_is_listed_and_answers(
     assert client.models.retrieve(done.fine_tuned_model).id == done.fine_tuned_model
 
 
+def test_a_run_whose_file_is_spoiled_hides_no_other_model(gateway: Served, file_id: str) -> None:
+    gateway.client().fine_tuning.jobs.create(model=BASE, training_file=file_id)
+    run_id = complete(gateway)
+    (gateway.context.runs.root / run_id / "run.json").write_text("{")
+    assert run_id in {model.id for model in gateway.client().models.list()}
+
+
 def test_a_fine_tuned_model_is_deleted_unless_it_is_active_and_not_rolled_back(gateway: Served, file_id: str) -> None:
     client, store = gateway.client(), gateway.context.adapters
     job = client.fine_tuning.jobs.create(model=BASE, training_file=file_id)

@@ -212,10 +212,12 @@ def test_a_full_disk_drops_the_chat_and_fails_no_request(gateway: Served) -> Non
     (gateway.context.home / "data" / "chats").write_bytes(b"in the way")
     assert gateway.chat(messages=ASKED, store=True).status == 200
     wait_until(lambda: gateway.metric("ragweld_chats_total", outcome="dropped") == 1, "a dropped chat")
+    assert "chats are not kept" in gateway.call("GET", "/readyz").json()["degraded"]
     (gateway.context.home / "data" / "chats").unlink()
     ask(gateway)
     assert len(kept(gateway)) == 1
     assert gateway.metric("ragweld_chats_total", outcome="kept") == 1
+    assert "degraded" not in gateway.call("GET", "/readyz").json()
 
 
 def test_what_waits_is_written_before_the_end(tmp_path: Path, engine: ScriptedEngine) -> None:
