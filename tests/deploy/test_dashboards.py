@@ -19,11 +19,17 @@ import yaml
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "deploy/dashboards"
 STAND_IN = """#!{python}
-import json, os, pathlib, signal, sys
+import json, os, pathlib, signal, sys, time
 note = pathlib.Path(os.environ["NOTES"]) / pathlib.Path(sys.argv[0]).name
-note.write_text(json.dumps({{"arguments": sys.argv[1:], "environ": dict(os.environ), "pid": os.getpid()}}))
+note.with_suffix(".part").write_text(
+    json.dumps({{"arguments": sys.argv[1:], "environ": dict(os.environ), "pid": os.getpid()}})
+)
+note.with_suffix(".part").rename(note)
 if note.name == "prometheus":
     signal.pause()
+end = time.monotonic() + 20
+while not note.with_name("prometheus").exists() and time.monotonic() < end:
+    time.sleep(0.01)
 """
 
 
