@@ -22,6 +22,8 @@ from catalog.runs import LOSSES_RESUMED, Run, RunStore, Status
 from catalog.uploads import file_id_of
 
 JOB_BEGINS = "ftjob-"
+RESULTS_BEGINS = "file-results-"
+"""Of the id of a job's result file, see `gateway.results`."""
 
 JobStatus = Literal["validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"]
 """A file is validated before there is a job, so none is ever `validating_files`."""
@@ -94,7 +96,7 @@ def view(run: Run, runs: RunStore) -> dict[str, Any]:
         "finished_at": unix(ended_at) if ended_at else None,
         "fine_tuned_model": model_of(run),
         "organization_id": RAGWELD,
-        "result_files": [],
+        "result_files": [RESULTS_BEGINS + run.run_id] if status == "succeeded" else [],
         "status": status,
         "validation_file": _file(run.plan.validation_path) if run.plan.validation_path else None,
         "training_file": _file(run.plan.dataset_path),

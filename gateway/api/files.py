@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any, Literal
 
-from litestar import Request, delete, get, post
+from litestar import Request, Response, delete, get, post
 from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import File
 
-from gateway import context, files, paging
+from gateway import context, files, paging, results
 from gateway.files import FIELDS
 from gateway.forms import Form
 
@@ -49,13 +49,20 @@ async def list_files(
 
 @get("/v1/files/{file_id:str}")
 async def get_file(request: Request[Any, Any, Any], file_id: FromPath[str]) -> dict[str, Any]:
-    return files.view(await asyncio.to_thread(context.of(request).files.get, file_id))
+    """What is known of an uploaded file, or of a job's results."""
+    here = context.of(request)
+    if results.is_results_id(file_id):
+        return await asyncio.to_thread(results.view, file_id, here.runs)
+    return files.view(await asyncio.to_thread(here.files.get, file_id))
 
 
 @get("/v1/files/{file_id:str}/content")
-async def get_content(request: Request[Any, Any, Any], file_id: FromPath[str]) -> File:
-    """The bytes as they were uploaded."""
-    store = context.of(request).files
+async def get_content(request: Request[Any, Any, Any], file_id: FromPath[str]) -> File | Response[bytes]:
+    """The bytes as they were uploaded; a job's results as a table."""
+    here = context.of(request)
+    if results.is_results_id(file_id):
+        return Response(await asyncio.to_thread(results.content, file_id, here.runs), media_type="text/csv")
+    store = here.files
     file = await asyncio.to_thread(store.get, file_id)
     return File(store.content_path(file.id), filename=file.filename, media_type="application/octet-stream")
 

@@ -195,6 +195,21 @@ def test_a_completed_job_names_its_model_which_is_listed_and_answers(
     assert client.models.retrieve(done.fine_tuned_model).id == done.fine_tuned_model
 
 
+def test_a_succeeded_jobs_metrics_are_its_result_file(gateway: Served, file_id: str) -> None:
+    client = gateway.client()
+    job = client.fine_tuning.jobs.create(model=BASE, training_file=file_id)
+    assert client.fine_tuning.jobs.retrieve(job.id).result_files == []
+    absent = f"file-results-{job.id.removeprefix('ftjob-')}"
+    with pytest.raises(openai.NotFoundError):
+        client.files.content(absent)
+    complete(gateway)
+    (result,) = raw_job(gateway, job.id).result_files
+    table = client.files.content(result).read().decode()
+    assert table == f"step,train_loss,valid_loss\n1,4.5,\n{STEP},,0.25\n"
+    found = client.files.retrieve(result)
+    assert (found.bytes, found.purpose, found.filename) == (len(table), "fine-tune-results", "step_metrics.csv")
+
+
 def test_a_run_whose_file_is_spoiled_hides_no_other_model(gateway: Served, file_id: str) -> None:
     gateway.client().fine_tuning.jobs.create(model=BASE, training_file=file_id)
     run_id = complete(gateway)
