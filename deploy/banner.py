@@ -61,6 +61,7 @@ def lines(
         ("BLAS", machine.blas),
         ("data", str(home)),
         ("gateway", f"{gateway_url}/v1"),
+        ("Studio", f"{gateway_url}/studio"),
         ("metrics", f"{gateway_url}/metrics and {trainer_url}/metrics"),
     ]
     for one in NEIGHBOURS:

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from catalog import checks, datasets
+from catalog import checks, datasets, events
 from catalog.adapters import MANIFEST_FILE, AdapterStore, AliasMove
 from catalog.base import locate
 from catalog.errors import Conflict
@@ -160,6 +160,13 @@ def copy(adapters: AdapterStore, adapter_id: AdapterId, mirror: Path) -> None:
         adapters.mirror(adapter_id, mirror)
     except OSError as error:
         log.error("training: the copy of the active adapter in %s was not made: %s", mirror, error)
+
+
+def stored_events(run_id: str, runs: RunStore) -> bytes:
+    """The run's whole lines, as they are on disk; raises NotFound."""
+    runs.folder(run_id)
+    lines = events.read_lines(runs.metrics_path(run_id))
+    return b"".join(stored.line + b"\n" for stored in lines)
 
 
 def diff(request: DiffRequest, runs: RunStore) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any
 
-from litestar import Request, get, post
+from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.types import ASGIApp, Receive, Scope, Send
 
@@ -89,6 +89,14 @@ async def get_metrics(request: Request[Any, Any, Any], run_id: FromPath[str], li
 
     found = await asyncio.to_thread(read)
     return {"run_id": run_id, "events": [event.model_dump(mode="json", exclude_none=True) for event in found]}
+
+
+@get("/api/agent/train/run/{run_id:str}/metrics.jsonl")
+async def export_metrics(request: Request[Any, Any, Any], run_id: FromPath[str]) -> Response[bytes]:
+    """Every event as it is stored, to be kept as a file."""
+    lines = await asyncio.to_thread(training.stored_events, run_id, context.of(request).runs)
+    named = {"content-disposition": f'attachment; filename="{run_id}.metrics.jsonl"'}
+    return Response(lines, media_type="application/jsonl", headers=named)
 
 
 @get("/api/agent/train/run/{run_id:str}/stream")
@@ -204,6 +212,7 @@ handlers = [
     start,
     get_run,
     get_metrics,
+    export_metrics,
     stream_run,
     stream_runs,
     pause,

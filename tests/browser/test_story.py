@@ -214,6 +214,7 @@ def test_one_click_and_a_second_thought_roll_back(house: House, opened: Opened, 
     with opened(house.gateway, "#/adapters") as page:
         expect(page.get_by_test_id("move")).to_have_count(1)
         page.get_by_test_id("rollback").click()
+        expect(page.get_by_test_id("rollback")).to_have_text("Go back to base?")
         page.get_by_test_id("rollback").click()
         expect(page.get_by_test_id("move")).to_have_count(2, timeout=20_000)
         assert house.get("/api/adapters")["moves"]["ragweld-nano"][-1]["adapter_id"] is None

@@ -40,7 +40,7 @@ export function DescentCard({ run, course, overlay = null }: { run: Run; course:
     <button type="button" class="chip" aria-pressed=${asTable} data-testid="descent-table" onClick=${() => setAsTable(!asTable)}>table</button>`;
   return html`<${Card} id="descent" title="Gradient descent" actions=${actions} class="descent">
     ${!plane || !picture ? html`<${Waiting} run=${run} course=${course} />` : html`
-      ${asTable ? html`<${PathTable} plane=${plane} />` : html`<${DescentMap} picture=${picture} player=${player} inSpace=${inSpace} words="The path of the adapter on the plane. The table has every point." />`}
+      ${asTable ? html`<${PathTable} plane=${plane} />` : html`<${DescentMap} picture=${picture} player=${player} inSpace=${inSpace} words="The path of the adapter on the plane. Arrow keys go from point to point, space plays, plus, minus and 0 zoom. The table has every point." />`}
       <${Controls} player=${player} plane=${plane} isRunning=${isRunning} />
       <div class="legend"><${ColourBar} scale=${picture.scale} colouring=${colouring} steps=${[plane.spots[0]?.step ?? 0, plane.spots.at(-1)?.step ?? 1]} />
         <${MarkLegend} present=${new Set(["current", ...picture.landmarks.map((mark) => mark.kind)])} /></div>

@@ -12,6 +12,7 @@ import type { Spot } from "./scene";
 import { SpatialPainter } from "./spatial";
 
 const NEAR_PX = 28;
+const ZOOMS = [["+", "Closer", 1.4], ["−", "Farther", 1 / 1.4], ["◱", "All of it", 0]] as const;
 
 interface Props {
   readonly picture: Picture;
@@ -44,6 +45,7 @@ export function DescentMap({ picture, player, inSpace, words }: Props) {
     <canvas ref=${canvas} role="img" tabindex="0" aria-label=${words} data-testid="descent-canvas" onPointerMove=${move} onPointerLeave=${() => setHovered(null)}
       onPointerDown=${(event: PointerEvent) => canvas.current?.setPointerCapture(event.pointerId)} onWheel=${(event: WheelEvent) => stage.current?.wheel(event)}
       onDblClick=${() => stage.current?.whole()} onKeyDown=${(event: KeyboardEvent) => stage.current?.key(event)}></canvas>
+    <div class="zoom" role="group" aria-label="Zoom">${ZOOMS.map(([sign, name, factor]) => html`<button type="button" key=${name} class="button icon-only" aria-label=${name} title=${name} onClick=${() => stage.current?.zoom(factor)}>${sign}</button>`)}</div>
     ${hovered && html`<div class="tip" style=${{ transform: `translate(${hovered.x}px, ${hovered.y}px)` }}><b>step ${hovered.spot.step}</b>
       <span>probe loss ${num(hovered.spot.probeLoss)}</span><span>training loss ${num(hovered.spot.loss)}</span><span>lr ${num(hovered.spot.lr)}</span><span>off the plane ${num(hovered.spot.offPlane)}</span></div>`}
   </div>`;
@@ -97,6 +99,12 @@ class Stage {
     this.request();
   }
 
+  /** Around the middle; 0 shows everything. */
+  zoom(factor: number): void {
+    if (factor) this.#zoom(factor, this.canvas.clientWidth / 2, this.canvas.clientHeight / 2);
+    else this.whole();
+  }
+
   /** With Ctrl or Cmd, as on maps inside pages; a bare wheel scrolls the page. */
   wheel(event: WheelEvent): void {
     if (!event.ctrlKey && !event.metaKey) return;
@@ -112,12 +120,11 @@ class Stage {
   }
 
   #keys(): Record<string, (by: number) => void> {
-    const [x, y] = [this.canvas.clientWidth / 2, this.canvas.clientHeight / 2];
     return {
-      "+": () => this.#zoom(1.25, x, y),
-      "=": () => this.#zoom(1.25, x, y),
-      "-": () => this.#zoom(0.8, x, y),
-      "0": () => this.whole(),
+      "+": () => this.zoom(1.25),
+      "=": () => this.zoom(1.25),
+      "-": () => this.zoom(0.8),
+      "0": () => this.zoom(0),
       ArrowLeft: (by) => this.player.step(-by),
       ArrowRight: (by) => this.player.step(by),
       " ": () => (this.player.isPlaying.peek() ? this.player.pause() : this.player.play()),

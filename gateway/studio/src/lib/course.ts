@@ -23,6 +23,13 @@ export class Course {
 
   constructor(readonly runId: string) {}
 
+  /** Begin again from nothing. */
+  forget(): void {
+    for (const list of [this.points, this.evaluations, this.said, this.#waiting]) list.length = 0;
+    this.progress = null;
+    this.place = 0;
+  }
+
   take(event: Event): void {
     if (event.type === "telemetry" && event.step != null) this.points.push(event as Point);
     else if (event.type === "metrics" && event.step != null) this.evaluations.push(event as Point);

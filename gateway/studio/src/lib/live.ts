@@ -3,11 +3,13 @@
 import { signal } from "@preact/signals";
 import type { AliasMove, Event, Run } from "../api";
 import { Course } from "./course";
-import { headers, key, keyWanted, reach } from "./http";
+import { headers, key, keyWanted, reach, Refusal } from "./http";
 import { eventsOf, type ServerEvent } from "./sse";
 
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 8000;
+const SILENCE_MS = 45_000;
+const SILENT = "silent";
 
 export const connection = signal<"connecting" | "live" | "lost">("connecting");
 export const runs = signal<ReadonlyMap<string, Run>>(new Map());
@@ -86,11 +88,36 @@ async function readOnce(): Promise<boolean> {
     const answer = await reach(`/api/agent/train/stream${query}`, asked);
     connection.value = "live";
     keyWanted.value = null;
-    for await (const events of eventsOf(answer)) take(events);
+    await readWhileAlive(answer, control);
     return false;
-  } catch {
-    return control.signal.aborted;
+  } catch (error) {
+    if (error instanceof Refusal && error.status < 500) giveUp(error, chosen);
+    return control.signal.aborted && control.signal.reason !== SILENT;
   }
+}
+
+/** Take what comes; a stream that says nothing for three heartbeats is taken for dead. */
+async function readWhileAlive(answer: Response, control: AbortController): Promise<void> {
+  let timer = 0;
+  const isAlive = () => {
+    clearTimeout(timer);
+    timer = window.setTimeout(() => control.abort(SILENT), SILENCE_MS);
+  };
+  try {
+    isAlive();
+    for await (const events of eventsOf(answer)) {
+      isAlive();
+      take(events);
+    }
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** What the gateway does not know any more is not asked for again: a run that is gone, a place in a file that is another. */
+function giveUp({ status }: Refusal, chosen: readonly string[]): void {
+  if (status === 404) for (const runId of chosen) watchers.delete(runId);
+  if (status === 400) for (const runId of chosen) courseOf(runId).forget();
 }
 
 function take(events: readonly ServerEvent[]): void {

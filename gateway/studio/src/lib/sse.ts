@@ -41,7 +41,7 @@ export class EventParser {
   }
 }
 
-/** Batches of events, as they arrive, until the stream ends. */
+/** Batches of events, as they arrive, until the stream ends; an empty one is a sign of life. */
 export async function* eventsOf(answer: Response): AsyncGenerator<ServerEvent[]> {
   if (!answer.body) return;
   const parser = new EventParser();
@@ -50,8 +50,7 @@ export async function* eventsOf(answer: Response): AsyncGenerator<ServerEvent[]>
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return;
-      const events = parser.push(value);
-      if (events.length) yield events;
+      yield parser.push(value);
     }
   } finally {
     reader.cancel().catch(() => undefined);

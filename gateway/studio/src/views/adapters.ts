@@ -35,6 +35,7 @@ export function AdaptersView() {
 
 function Row({ row }: { row: AdapterRow }) {
   const isActive = row.active_on.length > 0;
+  const finished = row.names.find((name) => runs.value.get(name)?.status === "completed");
   const remove = async () => {
     await call("DELETE", `/api/adapters/${row.id}`);
     await ask();
@@ -43,7 +44,8 @@ function Row({ row }: { row: AdapterRow }) {
     <td>${row.names.map((name) => (runs.value.has(name) ? html`<a key=${name} class="mono" href=${to("runs", name)}>${name}</a> ` : html`<span key=${name} class="mono">${name} </span>`))}</td>
     <td>${row.base ?? "–"}</td><td class="n">${row.rank}</td><td class="n">${num(row.scale)}</td><td>${row.targets?.map((target) => target.split(".").at(-1)).join(", ") ?? "–"}</td><td class="n">${bytes(row.bytes)}</td>
     <td>${isActive ? html`<span class="badge good"><i aria-hidden="true"></i>active</span>` : row.resident ? html`<span class="badge"><i aria-hidden="true"></i>in memory</span>` : "–"}</td>
-    <td class="n">${!isActive && html`<${Action} act=${remove} class="quiet" confirm="Really delete?" testid="delete-adapter">Delete<//>`}</td></tr>`;
+    <td class="n">${!isActive && finished && html`<${Action} act=${() => post(`/api/agent/train/run/${encodeURIComponent(finished)}/promote`)} class="quiet" testid="promote-adapter">Promote<//>`}
+      ${!isActive && html`<${Action} act=${remove} class="quiet" confirm="Really delete?" testid="delete-adapter">Delete<//>`}</td></tr>`;
 }
 
 function History({ base, line }: { base: string; line: readonly AliasMove[] }) {

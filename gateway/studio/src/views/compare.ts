@@ -17,10 +17,11 @@ export function CompareView({ baseline, current }: { baseline: string; current: 
   useEffect(() => {
     post<Diff>(`/api/agent/train/run/${encodeURIComponent(current)}/diff`, { baseline_run_id: baseline, current_run_id: current }).then(setDiff, (error) => setFault(wordsOf(error)));
   }, [baseline, current, state]);
+  const areKnown = runs.value.has(baseline) && runs.value.has(current);
   useEffect(() => {
-    const stop = [watch(baseline), watch(current)];
+    const stop = areKnown ? [watch(baseline), watch(current)] : [];
     return () => stop.forEach((end) => end());
-  }, [baseline, current]);
+  }, [baseline, current, areKnown]);
   const [before, after] = [runs.value.get(baseline), runs.value.get(current)];
   return html`<header class="page-head"><div><p class="crumb"><a href=${to("runs")}>Runs</a></p><h1>Comparison</h1></div>
       <a class="button" href=${to("compare", current, baseline)} data-testid="swap">Swap</a></header>

@@ -19,6 +19,8 @@ export function RunRecord({ run, course }: { run: Run; course: Course }) {
   <//>`;
 }
 
+/** Events shown at once; the log has them all. */
+const MOST_SHOWN = 400;
 const KINDS = ["state", "metrics", "log", "error", "complete"] as const;
 
 /** One sentence for an event. */
@@ -46,7 +48,8 @@ function Timeline({ course }: { course: Course }) {
   };
   return html`<div class="pad"><div class="row chips" role="group" aria-label="Kinds of events">
       ${KINDS.map((kind) => html`<button type="button" key=${kind} class="chip" aria-pressed=${!hidden.has(kind)} data-testid=${`kind-${kind}`} onClick=${() => flip(kind)}>${kind}</button>`)}</div>
-    <ol class="timeline" data-testid="timeline" tabindex="0" aria-label="Events">${events.map((event, at) => html`<li key=${at} class=${`kind-${event.type} status-${event.status ?? ""}`}>
+    ${events.length > MOST_SHOWN && html`<p class="hint">${events.length - MOST_SHOWN} earlier ones are in the log.</p>`}
+    <ol class="timeline" data-testid="timeline" tabindex="0" aria-label="Events">${events.slice(-MOST_SHOWN).map((event, at) => html`<li key=${at} class=${`kind-${event.type} status-${event.status ?? ""}`}>
       <time datetime=${event.ts}>${clock(event.ts)}</time><span class="dot" aria-hidden="true"></span><span><b>${event.type}</b> ${sentence(event)}</span></li>`)}</ol></div>`;
 }
 
