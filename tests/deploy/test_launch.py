@@ -151,7 +151,8 @@ def test_the_banner_says_what_was_chosen_and_where_things_are(tmp_path: Path) ->
     lines = banner.lines(MACHINE, tmp_path, "http://127.0.0.1:9000", "http://127.0.0.1:9001", ready, neighbours)
     shown = "\n".join(lines)
     assert "near: no weights here" in shown
-    for expected in (MACHINE.device, MACHINE.base, MACHINE.blas, str(tmp_path), "http://127.0.0.1:9000/v1", ":9000/studio"):
+    places = ("http://127.0.0.1:9000/v1", "http://127.0.0.1:9000/studio", str(tmp_path))
+    for expected in (MACHINE.device, MACHINE.base, MACHINE.blas, *places):
         assert expected in shown
     assert "expected at http://127.0.0.1:9090: answers" in shown
     assert "expected at http://127.0.0.1:3000: does not answer; start it with: docker compose" in shown
