@@ -19,6 +19,7 @@ from gateway.api import (
     benchmark,
     chat,
     chats,
+    completions,
     config,
     datasets,
     engine,
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 ROOMS = (
     chat,
     chats,
+    completions,
     models,
     files,
     fine_tuning,

@@ -16,14 +16,19 @@ from dataclasses import dataclass
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from catalog.errors import EngineFailed, Overloaded, RagweldError, Unavailable, UpstreamFailed, UpstreamTimedOut
-from gateway import balance, cost, errors, recording, retries, routing, speaking
+from gateway import balance, completing, cost, errors, recording, retries, routing, speaking
 from gateway.context import Context
 from gateway.errors import ShuttingDown, UpstreamRefused
 from gateway.guard import Visit
 from gateway.lifecycle import Connection, connection_of
+from gateway.ports import AnswerEngine
 from gateway.routing import Choice, EngineRoute, FallbackReason, Route
 from gateway.speaker import Answer, Whole
+from gateway.wire.completion import CompletionRequest
 from gateway.wire.request import ParsedChat
+
+Question = ParsedChat | CompletionRequest
+"""What can be asked; a completion is asked of the engine only."""
 
 log = logging.getLogger(__name__)
 
@@ -31,23 +36,23 @@ NOBODY = "none"
 CLIENT_GONE = "client_gone"
 
 
-def answer(context: Context, chat: ParsedChat, choice: Choice) -> ASGIApp:
-    """An ASGI application that gives the answer to `chat` by the first candidate that can."""
+def answer(context: Context, question: Question, choice: Choice) -> ASGIApp:
+    """An ASGI application that gives the answer to `question` by the first candidate that can."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        asked, to = chat, send
-        if recording.wants(chat.request, context.settings.chat_log):
-            asked, to = recording.kept_here(chat), context.recorder.tap(chat, send).send
+        asked, to = question, send
+        if isinstance(question, ParsedChat) and recording.wants(question.request, context.settings.chat_log):
+            asked, to = recording.kept_here(question), context.recorder.tap(question, send).send
         await converse(context, asked, choice, scope["auth"], connection_of(scope), to)
 
     return app
 
 
 async def converse(
-    context: Context, chat: ParsedChat, choice: Choice, visit: Visit, connection: Connection, send: Send
+    context: Context, question: Question, choice: Choice, visit: Visit, connection: Connection, send: Send
 ) -> None:
-    """Send the answer to `chat` by the first candidate that can; raises RagweldError before it has begun."""
-    conversation = _Conversation(context, chat, send, visit)
+    """Send the answer to `question` by the first candidate that can; raises RagweldError before it has begun."""
+    conversation = _Conversation(context, question, send, visit)
     try:
         if not await context.lifecycle.while_client_listens(connection, conversation.run(choice)):
             conversation.ended(CLIENT_GONE)
@@ -91,10 +96,11 @@ class _Failed:
 class _Conversation:
     """One request on its way to its answer."""
 
-    def __init__(self, context: Context, chat: ParsedChat, send: Send, visit: Visit) -> None:
+    def __init__(self, context: Context, question: Question, send: Send, visit: Visit) -> None:
         self._context = context
         self._visit = visit
-        self._chat = chat
+        self._question = question
+        self._streams = bool(question.request.stream if isinstance(question, ParsedChat) else question.stream)
         self._send = send
         self._began = context.clock()
         self._answer: Answer | None = None
@@ -119,7 +125,7 @@ class _Conversation:
         for route in routes:
             try:
                 answered = await self._ask(route)
-                whole = None if self._chat.request.stream else await answered.whole()
+                whole = None if self._streams else await answered.whole()
             except RagweldError as error:
                 await self._close()
                 if not moves_on(error, route):
@@ -179,12 +185,19 @@ class _Conversation:
         if isinstance(route, EngineRoute):
             if context.engine is None:
                 raise Unavailable("The engine is switched off.")
-            recording.check(self._chat.request, context.settings.chat_log)
-            settings = context.settings.engine
-            self._answer = await speaking.begin(context.engine, settings, route.ref, self._chat, context.clock)
+            self._answer = await self._ask_engine(context.engine, route)
+        elif isinstance(self._question, ParsedChat):
+            self._answer = await context.upstreams.ask(route, self._question)
         else:
-            self._answer = await context.upstreams.ask(route, self._chat)
+            raise Unavailable("An upstream is asked by chat only.")
         return self._answer
+
+    async def _ask_engine(self, engine: AnswerEngine, route: EngineRoute) -> Answer:
+        settings, clock = self._context.settings.engine, self._context.clock
+        if isinstance(self._question, ParsedChat):
+            recording.check(self._question.request, self._context.settings.chat_log)
+            return await speaking.begin(engine, settings, route.ref, self._question, clock)
+        return await completing.begin(engine, route.ref, self._question, clock)
 
     async def _close(self) -> None:
         if self._answer is not None:

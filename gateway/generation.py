@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from catalog.settings import EngineSettings
 from gateway.engine.requests import AnyObject, CallsTools, Constraint, FitsSchema, Sampling
+from gateway.wire.completion import CompletionRequest
 from gateway.wire.request import ChatRequest, ChosenTool, ObjectFormat, ParsedChat, SchemaFormat
 
 
-def sampling(request: ChatRequest, plain: Sampling, choice: int) -> Sampling:
+def sampling(request: ChatRequest | CompletionRequest, plain: Sampling, choice: int) -> Sampling:
     """How a choice is drawn; with a seed each choice has its own."""
     return Sampling(
         temperature=_or(request.temperature, plain.temperature),

@@ -22,6 +22,8 @@ _OPEN_PREFIXES = ("/studio/",)
 _CHAT = frozenset(
     {
         ("POST", "/v1/chat/completions"),
+        ("POST", "/v1/completions"),
+        ("POST", "/v1/embeddings"),
         ("POST", "/api/kg/extract"),
         ("POST", "/api/feedback"),
         ("GET", "/v1/models"),

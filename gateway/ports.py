@@ -49,6 +49,12 @@ class Voice(Protocol):
     ) -> tuple[int, ...]:
         """Raises InvalidRequest."""
 
+    async def text_tokens(self, text: str) -> tuple[int, ...]:
+        """A text as the model reads it, without a chat template."""
+
+    async def text_of(self, tokens: Sequence[int]) -> str:
+        """Tokens as text; raises InvalidRequest when one is none of this model's."""
+
     async def grammar(self, wanted: Constraint, *, may_think: bool) -> Grammar:
         """What a generation can be held to; raises InvalidRequest."""
 

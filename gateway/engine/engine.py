@@ -26,6 +26,7 @@ from catalog.errors import (
     ContextLengthExceeded,
     EngineFailed,
     InvalidAdapter,
+    InvalidRequest,
     NotFound,
     Overloaded,
     RagweldError,
@@ -139,9 +140,10 @@ class Engine:
     async def generate(self, generation: Generation) -> AsyncGenerator[Piece | Finish, None]:
         """Produce one answer: pieces, then one finish. Closing the generator stops the row within one step.
 
-        Raises ContextLengthExceeded, Overloaded, InvalidAdapter, NotFound, Unavailable or EngineFailed.
+        Raises InvalidRequest, ContextLengthExceeded, Overloaded, InvalidAdapter, NotFound, Unavailable or EngineFailed.
         """
         served = await self._base(generation.base)
+        _check_tokens(generation, served.vocabulary)
         tokens = self._admit(generation, self._context(served))
         row: Row | None = None
         try:
@@ -340,6 +342,13 @@ class Engine:
         while len(self._read) > self._settings.engine.adapter_slots:
             self._read.popitem(last=False)
         return adapter
+
+
+def _check_tokens(generation: Generation, vocabulary: int) -> None:
+    """Refuse tokens that the base does not have: MLX looks them up without a check."""
+    for param, tokens in (("prompt", generation.prompt), ("logit_bias", generation.sampling.logit_bias)):
+        if tokens and not 0 <= min(tokens) <= max(tokens) < vocabulary:
+            raise InvalidRequest(f"This model's tokens are 0 to {vocabulary - 1}.", param=param, code="invalid_value")
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, tell: object, *arguments: object) -> None:

@@ -46,6 +46,8 @@ class Served:
     base: BaseId
     tokenizer: TokenizerWrapper
     context: int
+    vocabulary: int
+    """Tokens are below it."""
     precision: str
     shapes: Mapping[str, LinearShape]
     sampling: Sampling
@@ -262,6 +264,7 @@ def _served(base: Base, model: SlotModel, compiler: Compiler) -> Served:
         base=base.base,
         tokenizer=base.tokenizer,
         context=base.context,
+        vocabulary=int(base.config["vocab_size"]),
         precision=base.precision,
         shapes=model.shapes,
         sampling=sampling_of(base.generation),

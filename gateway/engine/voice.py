@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from catalog.base import chat
+from catalog.errors import InvalidRequest
 from catalog.ids import AdapterId, BaseId
 from gateway.engine import grammar
 from gateway.engine.requests import Constraint, Grammar, Sampling
@@ -60,6 +61,16 @@ class EngineVoice:
         """The prompt of these messages; raises InvalidRequest."""
         tokens = await asyncio.to_thread(chat.prompt_tokens, self.served.tokenizer, messages, tools, thinking=thinking)
         return tuple(tokens)
+
+    async def text_tokens(self, text: str) -> tuple[int, ...]:
+        """A text as the model reads it, without a chat template; with what its tokenizer begins every text with."""
+        return tuple(await asyncio.to_thread(self.served.tokenizer.encode, text))
+
+    async def text_of(self, tokens: Sequence[int]) -> str:
+        """Tokens as text; raises InvalidRequest when one is none of this model's."""
+        if max(tokens) >= self.served.vocabulary:
+            raise InvalidRequest(f"The model has no token {max(tokens)}.", param="prompt", code="invalid_value")
+        return str(await asyncio.to_thread(self.served.tokenizer.decode, list(tokens)))
 
     async def grammar(self, wanted: Constraint, *, may_think: bool) -> Grammar:
         """A constraint that a generation can be held to; raises InvalidRequest."""

@@ -264,12 +264,13 @@ def parse(body: bytes) -> ParsedChat:
     try:
         request = msgspec.convert(plain, ChatRequest)
     except msgspec.ValidationError as error:
-        raise _from_msgspec(error) from error
+        raise fault_of(error) from error
     _check_together(request)
     return ParsedChat(request, plain)
 
 
-def _from_msgspec(error: msgspec.ValidationError) -> InvalidRequest:
+def fault_of(error: msgspec.ValidationError) -> InvalidRequest:
+    """What is wrong with a body, by its path."""
     message = str(error)
     at = _PATH_IN_MESSAGE.search(message)
     path = at.group(1) if at else ""

@@ -166,6 +166,12 @@ class ScriptedVoice:
         engine.messages, engine.tools, engine.thinking = list(messages), list(tools), thinking
         return tuple(range(7))
 
+    async def text_tokens(self, text: str) -> tuple[int, ...]:
+        return tuple(text.encode())
+
+    async def text_of(self, tokens: Sequence[int]) -> str:
+        return bytes(tokens).decode()
+
     async def grammar(self, wanted: Constraint, *, may_think: bool) -> Grammar:
         return Grammar(repr(wanted), may_think)
 

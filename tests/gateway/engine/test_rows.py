@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from catalog.errors import ContextLengthExceeded, EngineFailed, Overloaded
+from catalog.errors import ContextLengthExceeded, EngineFailed, InvalidRequest, Overloaded
 from gateway.engine.requests import Generation, Piece, Sampling
 from tests.gateway.engine.conftest import GREEDY, House, answer, prompt, run, running, until
 
@@ -120,6 +120,22 @@ def test_logit_bias_and_penalties_change_what_is_drawn(house: House) -> None:
             ):
                 changed, _ = await answer(engine, Generation(tokens, house.ids[2], 24, sampling=sampling))
                 assert changed != plain, sampling
+
+    run(scene())
+
+
+@pytest.mark.parametrize("unknown", [10**9, 1 << 20])
+def test_tokens_that_the_base_does_not_have_are_refused_before_mlx_sees_them(house: House, unknown: int) -> None:
+    async def scene() -> None:
+        async with running(house) as engine:
+            tokens = await prompt(engine, "hello")
+            with pytest.raises(InvalidRequest) as refusal:
+                await answer(engine, Generation(tokens, None, 4, sampling=Sampling(logit_bias={unknown: 1.0})))
+            assert refusal.value.param == "logit_bias"
+            with pytest.raises(InvalidRequest) as refusal:
+                await answer(engine, Generation((*tokens, unknown), None, 4))
+            assert refusal.value.param == "prompt"
+            await answer(engine, Generation(tokens, None, 4))
 
     run(scene())
 
