@@ -60,11 +60,13 @@ def _descent() -> Section:
         "Descent",
         (
             (Box(0, 0, 15, 17), gradient_descent("$run_id")),
-            (Box(15, 0, 9, 9), live_path(RUN)),
-            (Box(15, 9, 5, 4), _share()),
-            (Box(20, 9, 4, 4), _off_plane()),
-            (Box(15, 13, 5, 4), _colour_scale()),
-            (Box(20, 13, 4, 4), _probe_loss()),
+            (Box(15, 0, 9, 8), live_path(RUN)),
+            (Box(15, 8, 5, 3), _share("live path", f"ragweld_train_projection_share{RUN}")),
+            (Box(20, 8, 4, 3), _off_plane("live path", f"ragweld_train_projection_off_plane{RUN}")),
+            (Box(15, 11, 5, 3), _share("surface", f"ragweld_train_surface_share{RUN}")),
+            (Box(20, 11, 4, 3), _off_plane("surface", f"ragweld_train_surface_off_plane{RUN}")),
+            (Box(15, 14, 5, 3), _colour_scale()),
+            (Box(20, 14, 4, 3), _probe_loss()),
         ),
     )
 
@@ -149,7 +151,7 @@ def _runs() -> table.Panel:
         ),
         "run_id",
         names,
-    ).override_by_name("run", [DynamicConfigValue("links", [link])])
+    ).override_by_name("run", [DynamicConfigValue("links", [link]), DynamicConfigValue("custom.width", 250)])
 
 
 def _ended_runs() -> stat.Panel:
@@ -160,14 +162,14 @@ def _ended_runs() -> stat.Panel:
     )
 
 
-def _share() -> stat.Panel:
+def _share(picture: str, series: str) -> stat.Panel:
     return (
         value(
-            "Explained by the plane",
-            "Share of the squared displacement that the plane holds. At 100 % the picture is the whole truth; "
-            "the rest of the motion happens where the picture cannot show it.",
+            f"Explained by the plane: {picture}",
+            f"Share of the squared displacement that the plane of the {picture} holds. At 100 % the picture is the "
+            "whole truth; the rest of the motion is where it cannot show it. A pure random walk has a high one too.",
             "percentunit",
-            over_time(f"ragweld_train_projection_share{RUN}", "share"),
+            over_time(series, "share"),
         )
         .decimals(1)
         .min(0)
@@ -175,13 +177,13 @@ def _share() -> stat.Panel:
     )
 
 
-def _off_plane() -> stat.Panel:
+def _off_plane(picture: str, series: str) -> stat.Panel:
     return value(
-        "Distance off the plane",
-        "L2 distance of the true point (its sketch) from the plane it is drawn on, in the same units as the axes.",
+        f"Off the plane: {picture}",
+        f"L2 distance of the latest true point from the plane of the {picture}, in the units of its axes.",
         "none",
-        over_time(f"ragweld_train_projection_off_plane{RUN}", "off the plane"),
-    ).decimals(4)
+        over_time(series, "off the plane"),
+    ).decimals(3)
 
 
 def _colour_scale() -> stat.Panel:

@@ -51,7 +51,13 @@ OF_EVALUATIONS = (
     "ragweld_train_best_eval_loss",
     "ragweld_train_best_step",
 )
-OF_SURFACE = ("ragweld_train_surface_loss", "ragweld_train_path_loss", "ragweld_train_path_mark")
+OF_SURFACE = (
+    "ragweld_train_surface_loss",
+    "ragweld_train_surface_share",
+    "ragweld_train_surface_off_plane",
+    "ragweld_train_path_loss",
+    "ragweld_train_path_mark",
+)
 OF_RUN = ("ragweld_train_run_info", "ragweld_train_steps_planned")
 NOT_STORED: Mapping[str, str] = {
     "ragweld_train_busy": "of the trainer, not of a run",
@@ -135,6 +141,9 @@ def _of_surface(labels: Labels, surface: Surface, at_s: float, best_step: int | 
         for x, loss in zip(surface.xs, row, strict=True):
             if loss is not None:
                 yield "ragweld_train_surface_loss", (*labels, *_place(x, y)), at_s, loss
+    yield "ragweld_train_surface_share", labels, at_s, surface.share
+    if surface.points:
+        yield "ragweld_train_surface_off_plane", labels, at_s, surface.points[-1].off_plane
     path = [(point, point.loss) for point in surface.points if point.loss is not None]
     for point, loss in path:
         yield "ragweld_train_path_loss", (*labels, *_on_path(point)), at_s, loss

@@ -63,6 +63,10 @@ class Picture:
     run_id: str
     grid: tuple[tuple[float, float, float], ...]
     path: tuple[tuple[int, float, float, float], ...]
+    share: float = 1.0
+    """Of the squared distances from the start, what the plane holds."""
+    off_plane: float = 0.0
+    """Distance of the latest point from the plane."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,7 @@ def _family(spec: MetricSpec, snapshot: Snapshot) -> Metric:
 
 
 def _samples(name: str, snapshot: Snapshot) -> Iterable[tuple[tuple[str, ...], float]]:
+    picture = snapshot.picture
     match name:
         case "ragweld_train_busy":
             return [((), float(snapshot.busy))]
@@ -132,9 +137,13 @@ def _samples(name: str, snapshot: Snapshot) -> Iterable[tuple[tuple[str, ...], f
         case "ragweld_train_run_info":
             return [((run.run_id, run.base, run.status), 1.0) for run in snapshot.runs]
         case "ragweld_train_surface_loss" | "ragweld_train_path_loss":
-            return _picture_samples(name, snapshot.picture) if snapshot.picture else ()
+            return _picture_samples(name, picture) if picture else ()
         case "ragweld_train_path_mark":
             return _mark_samples(snapshot)
+        case "ragweld_train_surface_share":
+            return [((picture.run_id,), picture.share)] if picture else ()
+        case "ragweld_train_surface_off_plane":
+            return [((picture.run_id,), picture.off_plane)] if picture else ()
     values = [(run.run_id, RUN_VALUES[name](run)) for run in snapshot.runs]
     return [((run_id,), float(value)) for run_id, value in values if value is not None]
 

@@ -69,6 +69,15 @@ TRAINER_METRICS: tuple[MetricSpec, ...] = (
         ("run_id", "x", "y"),
     ),
     MetricSpec(
+        "ragweld_train_surface_share",
+        "gauge",
+        "Share of the squared distances from the start that the surface's plane holds.",
+        _RUN,
+    ),
+    MetricSpec(
+        "ragweld_train_surface_off_plane", "gauge", "Distance of the latest true point from the surface's plane.", _RUN
+    ),
+    MetricSpec(
         "ragweld_train_path_loss",
         "gauge",
         "Measured loss on the probe batch where the run was after a step; x and y say where on the surface's plane.",

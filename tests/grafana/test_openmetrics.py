@@ -91,6 +91,8 @@ def test_the_surface_stands_at_the_end_of_the_run_with_the_exporters_labels() ->
     assert named == {
         ("ragweld_train_surface_loss", "0", "0"): 1.0,
         ("ragweld_train_surface_loss", "1", "0"): 2.0,
+        ("ragweld_train_surface_share",): 0.95,
+        ("ragweld_train_surface_off_plane",): 0.1,
         ("ragweld_train_path_loss", "2", "0.5", "0.5"): 1.2,
         ("ragweld_train_path_mark", "start", "2", "0.5", "0.5"): 1.2,
         ("ragweld_train_path_mark", "best", "2", "0.5", "0.5"): 1.2,

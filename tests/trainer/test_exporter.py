@@ -77,7 +77,8 @@ def test_a_whole_snapshot_shows_every_row_of_the_table_and_nothing_else() -> Non
 
 def test_every_row_about_a_run_has_a_value_and_every_value_a_row() -> None:
     about_runs = {spec.name for spec in TRAINER_METRICS if spec.labels == ("run_id",)}
-    assert about_runs == set(RUN_VALUES)
+    of_the_picture = {name for name in about_runs if name.startswith("ragweld_train_surface_")}
+    assert about_runs - of_the_picture == set(RUN_VALUES)
 
 
 def test_values_are_those_of_the_snapshot() -> None:

@@ -138,6 +138,8 @@ class Survey:
                 for row, column in zip(rows, columns, strict=True)
             ),
             path=tuple((mark.step, x, y, mark.probe_loss) for mark, (x, y) in places if known(mark.probe_loss)),
+            share=self.fit.share,
+            off_plane=float(self.fit.off_plane_N[-1]),
         )
 
     def in_words(self) -> str:

@@ -34,7 +34,7 @@ const PLAIN = [
 const CUSTOM = [
   "align", "axisLabel", "axisPlacement", "axisSoftMin", "axisSoftMax", "cellOptions", "fillOpacity", "inspect",
   "lineInterpolation", "lineStyle", "lineWidth", "pointShape", "pointSize", "pointStrokeWidth", "scaleDistribution",
-  "show", "showPoints", "spanNulls",
+  "show", "showPoints", "spanNulls", "width",
 ];
 
 function property(path: string, isCustom: boolean): FieldConfigPropertyItem {
