@@ -215,4 +215,4 @@ def _rows_seen(run: Run, folder: Path) -> object:
         dataset = json.loads((folder / MANIFEST_FILE).read_bytes())["dataset"]
         return dataset["rows_sha256"], dataset["held_out_sha256"]
     except (OSError, ValueError, KeyError, TypeError):
-        return run.plan.dataset_path, run.plan.seed
+        return run.plan.dataset_path, run.plan.validation_path, run.plan.seed
