@@ -31,6 +31,9 @@ from trainer.rows import Material
 from trainer.world import ALONE, World
 
 PROBE_ROWS = 4
+PROBE_SHARE = 0.01
+"""Of the steps' work that measuring the probe may take without a surface; with one, half of the surface's share more.
+Going forward is half of a step's work, whose base is frozen."""
 KINDS = {"lora": "LoRA", "dora": "DoRA"}
 
 
@@ -150,7 +153,7 @@ def prepare(plan: Plan, home: Path, *, cpu_float32: bool = True, world: World = 
     config = add_lora(base.model, lora, plan.seed).model_copy(update={"model": base.base})
     if plan.grad_checkpoint:
         recompute_blocks(base.model)
-    probe_rows = _probe_rows(material, plan.seed)
+    probe_rows = _probe_rows(material, plan)
     if objective.needs_reference:
         probe_rows = with_reference(base.model, parts, probe_rows)
     rule = UpdateRule(plan.optimizer, plan.weight_decay, plan.max_grad_norm)
@@ -180,9 +183,19 @@ def _objective(plan: Plan, parts: Scorer) -> Objective:
             return OddsRatio(parts, plan.orpo_lambda)
 
 
-def _probe_rows(material: Material, seed: int) -> tuple[rows.TrainingRow, ...]:
+def _probe_rows(material: Material, plan: Plan) -> tuple[rows.TrainingRow, ...]:
+    """Held-out rows chosen by the seed, as many as can be measured at each point within their share; at least one."""
     held_out = material.held_out.rows
-    chosen = np.random.default_rng(seed).permutation(len(held_out))[:PROBE_ROWS]
+    step_tokens = sum(row.length for row in material.train.rows) / batches.steps_per_epoch(
+        len(material.train.rows), plan.batch_size, plan.grad_accum_steps
+    )
+    share = PROBE_SHARE + (plan.surface_share / 2 if plan.surface_grid else 0)
+    budget = 2 * share * plan.telemetry_interval_steps * step_tokens
+    chosen: list[int] = []
+    for index in np.random.default_rng(plan.seed).permutation(len(held_out)).tolist():
+        longest = max(held_out[place].length for place in [*chosen, index])
+        if len(chosen) < PROBE_ROWS and (not chosen or longest * (len(chosen) + 1) <= budget):
+            chosen.append(index)
     return tuple(held_out[index] for index in sorted(chosen))
 
 

@@ -1,7 +1,7 @@
 """What telling a run costs beside its steps: everything but the steps themselves, in seconds of the processor.
 
-The default run on nano without evaluations and saves, as it is and without the probe batch whose loss colours the path
-(that is the surface's share). What is neither step nor start is the cost of telling: norms, the sketch, the events.
+The default run on nano without a surface, evaluations and saves. What is neither step nor start is the cost of telling:
+the probe batch's loss, norms, the sketch, the events, the path. Shown beside without the probe.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from trainer.evaluate import exam
 from trainer.exporter import Board
 from trainer.learner import ANYTHING, Learner, StepResult
 from trainer.lesson import Lesson
+from trainer.picture.live import Easel, LivePicture
 from trainer.steadiness import Bounds
 from trainer.telemetry import Reporter
 
@@ -49,14 +50,15 @@ class TimedLearner(Learner):
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--interval", type=int, default=TrainingSettings().ragweld_agent_telemetry_interval_steps)
     arguments = parser.parse_args()
-    plan = default_plan(epochs=arguments.epochs, telemetry_interval_steps=arguments.interval)
+    wanted = {"epochs": arguments.epochs, "telemetry_interval_steps": arguments.interval}
+    plan = default_plan(surface_grid=0, **wanted)
     ratios = {}
-    for name in ("without_probe", "with_probe"):
+    for name in ("whole", "without_probe"):
         with tempfile.TemporaryDirectory() as scratch:
-            ratios[name] = round(cost(plan, Path(scratch), has_probe=name == "with_probe"), 4)
+            ratios[name] = round(cost(plan, Path(scratch), has_probe=name == "whole"), 4)
         print(f"{name}: {ratios[name]:.2%} of the steps' time", flush=True)
     print(json.dumps({"bench": "telemetry", "model": NANO, "interval": arguments.interval, "ratios": ratios}))
 
@@ -76,8 +78,11 @@ def cost(plan: Plan, home: Path, *, has_probe: bool) -> float:
         steps_planned=prepared.steps,
         points_planned=prepared.steps // plan.telemetry_interval_steps,
     )
+    easel = Easel(home, lambda _picture: None, time.monotonic, lambda: "")
+    picture = LivePicture(prepared, reporter, easel, lambda: None)
     began_s = time.process_time()
-    course.run(prepared, reporter, lambda: None, time.monotonic, lambda _course, _is_wanted: None)
+    picture.open(0)
+    course.run(prepared, reporter, picture, lambda: None, time.monotonic, lambda _course, _is_wanted: None)
     return (time.process_time() - began_s - learner.step_cpu_s) / learner.step_cpu_s
 
 
