@@ -82,10 +82,11 @@ class LivePicture:
         self._shown_s = self._began_s
 
     def open(self, through_step: int) -> None:
-        """Take up what an earlier life kept until a step."""
+        """Take up what an earlier life kept until a step; a run that begins again draws its start again too."""
+        kept_through = through_step or -1
         with self._disk_may_refuse():
-            self._path.open(through_step)
-            snapshots.forget_after(self._snapshots, through_step)
+            self._path.open(kept_through)
+            snapshots.forget_after(self._snapshots, kept_through)
             self._kept = len(list(self._snapshots.glob("step_*")))
             self._shown = pictures.read_surface(self._easel.folder)
         if through_step == 0:
