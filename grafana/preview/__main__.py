@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
+import threading
 from pathlib import Path
 
 from catalog.errors import RagweldError
@@ -28,7 +30,8 @@ def main() -> int:
         with served(given.prometheus) as page:
             if given.serve:
                 print(page.address("learning", refresh_s=5, **asked), flush=True)
-                input("Enter ends it.\n")
+                with contextlib.suppress(KeyboardInterrupt):
+                    threading.Event().wait()
                 return 0
             for path in take(page, DASHBOARDS, given.out, **asked):
                 print(f"wrote {path}")
