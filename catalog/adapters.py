@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
@@ -29,6 +30,10 @@ WEIGHTS_FILE = "adapters.safetensors"
 NPZ_FILE = "adapter.npz"
 CONFIG_FILE = "adapter_config.json"
 MANIFEST_FILE = "manifest.json"
+GOLDEN_FILE = "golden.json"
+"""A prompt, and what the trainer heard the adapter answer; the engine must hear the like before it serves it."""
+AUTOMATIC = "automatic rollback"
+"""How the reason of a move that no person made begins."""
 
 
 class LoraParameters(BaseModel):
@@ -52,6 +57,17 @@ class AdapterConfig(BaseModel):
     lora_parameters: LoraParameters
     model: str | None = None
     """Base model the adapter was trained on."""
+
+
+class Golden(BaseModel):
+    """The file `golden.json`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    messages: list[dict[str, Any]]
+    answer: str
+    """Greedy, without thinking."""
+    max_tokens: int = Field(ge=1, le=64)
 
 
 class AliasMove(BaseModel):
@@ -223,6 +239,22 @@ class AdapterStore:
             reason=f"rollback of version {last.version}",
             is_rollback=True,
         )
+
+    def retreat(self, base: BaseId, bad: AdapterId, why: str) -> AliasMove | None:
+        """Make active what was before `bad`, which is active now; None when it is not, or somebody else was faster."""
+        moves = self.aliases().bases.get(base, [])
+        if not moves or moves[-1].adapter_id != bad:
+            return None
+        last = moves[-1]
+        try:
+            return self.move(
+                base,
+                AdapterId(last.previous) if last.previous else None,
+                expected=bad,
+                reason=f"{AUTOMATIC} of version {last.version}: {why}",
+            )
+        except Conflict:
+            return None
 
     def resolve(self, base: BaseId, pointer: str) -> AdapterId:
         """The content id behind a version number, a run id, a name or (the beginning of) an id; raises NotFound.

@@ -76,7 +76,7 @@ def create_app(context: Context) -> Litestar:
         state=State({"context": context}, deep_copy=False),
         exception_handlers={Exception: render_error},
         on_startup=[part.start for part in parts],
-        on_shutdown=[part.stop for part in reversed(parts)],
+        on_shutdown=[*(part.stop for part in reversed(parts)), context.probation.stop],
         openapi_config=None,
         logging_config=None,
         request_max_body_size=None,  # the border bounds it, in bytes and time

@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from catalog.errors import EngineFailed, Overloaded, RagweldError, Unavailable, UpstreamFailed, UpstreamTimedOut
+from catalog.ids import BARE_BASE, RAGWELD, AdapterId, BaseId
 from gateway import balance, completing, cost, errors, recording, retries, routing, speaking
 from gateway.context import Context
 from gateway.errors import ShuttingDown, UpstreamRefused
 from gateway.guard import Visit
 from gateway.lifecycle import Connection, connection_of
 from gateway.ports import AnswerEngine
+from gateway.probation import BAD_ERRORS
 from gateway.routing import Choice, EngineRoute, FallbackReason, Route
 from gateway.speaker import Answer, Whole
 from gateway.wire.completion import CompletionRequest
@@ -127,6 +129,8 @@ class _Conversation:
                 answered = await self._ask(route)
                 whole = None if self._streams else await answered.whole()
             except RagweldError as error:
+                if error.code in BAD_ERRORS:
+                    self._on_probation(is_bad=True)
                 await self._close()
                 if not moves_on(error, route):
                     raise
@@ -164,6 +168,8 @@ class _Conversation:
             measures.duration(NOBODY, NOBODY, error, now - self._began)
             return
         speaker, count = self._answer.speaker, self._answer.count
+        if error != CLIENT_GONE:
+            self._on_probation(is_bad=count.is_bad or error in BAD_ERRORS)
         measures.duration(speaker.provider, speaker.label, error, now - self._began)
         if count.first_piece_at is not None and count.last_piece_at is not None:
             measures.first_token(speaker.provider, speaker.label, count.first_piece_at - self._began)
@@ -179,6 +185,21 @@ class _Conversation:
             measures.cost(speaker.provider, speaker.label, usd)
         if count.unreadable_calls:
             measures.unreadable_calls(count.unreadable_calls)
+
+    def _on_probation(self, *, is_bad: bool) -> None:
+        """Tell how the active adapter did, if it was asked; one that failed at once had no time to say who it is."""
+        engine = self._context.engine
+        if engine is None or not isinstance(self._route, EngineRoute) or self._route.ref.adapter is not None:
+            return
+        if self._answer is not None:
+            speaker = self._answer.speaker
+            base, adapter = BaseId(speaker.label.removeprefix(f"{RAGWELD}:")), speaker.adapter
+        elif self._route.ref.base is None and (state := engine.state()).base is not None:
+            base, adapter = state.base, state.active_adapter
+        else:
+            return
+        if adapter is not None and adapter != BARE_BASE:
+            self._context.probation.heard(base, AdapterId(adapter), is_bad=is_bad)
 
     async def _ask(self, route: Route) -> Answer:
         context, self._route = self._context, route

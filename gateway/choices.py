@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from gateway.engine.requests import Finish, Piece, TokenLogprob
+from gateway.probation import TAIL_CHARS, goes_in_circles
 from gateway.speech import Call, Part, Splitter
 from gateway.wire.answer import FinishReason
 
@@ -30,6 +31,13 @@ class Choice:
     tokens: int = 0
     thought_tokens: int = 0
     finish: FinishReason | None = None
+    tail: str = ""
+    """The end of what was said."""
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether not a word was said, or the answer went round in circles."""
+        return not self.tokens or (self.finish == "length" and goes_in_circles(self.tail))
 
     def take(self, item: Piece | Finish, *, one_call: bool) -> list[Part]:
         """What an item shows; sets `finish` at the end."""
@@ -40,6 +48,7 @@ class Choice:
             was_thinking = self.splitter.is_thinking
             parts = self.splitter.feed(item.text)
             self.tokens += item.tokens
+            self.tail = (self.tail + item.text)[-TAIL_CHARS:]
             if was_thinking or self.splitter.is_thinking:
                 self.thought_tokens += item.tokens
             elif not self.splitter.is_calling:

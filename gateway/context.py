@@ -26,6 +26,7 @@ from gateway.lifecycle import Lifecycle
 from gateway.live import FileWatch, LiveSettings
 from gateway.measure import Measures
 from gateway.ports import AnswerEngine
+from gateway.probation import Probation
 from gateway.probe import Prober
 from gateway.providers import Providers
 from gateway.recording import Recorder
@@ -52,6 +53,8 @@ class Context:
     retries: RetryBudget
     runs: RunStore
     adapters: AdapterStore
+    probation: Probation
+    """Of the adapter that has just become active."""
     files: FileStore
     recorder: Recorder
     measures: Measures

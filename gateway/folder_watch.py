@@ -15,7 +15,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from catalog.adapters import AdapterStore, AliasMove
+from catalog.adapters import AUTOMATIC, AdapterStore, AliasMove
 from catalog.errors import RagweldError
 from catalog.ids import AdapterId, BaseId
 from gateway.adapters import taken_in
@@ -82,11 +82,12 @@ class FolderWatch:
 
     def _make_active(self, base: BaseId, checked: AdapterId, folder: Path, only_new: bool) -> bool:
         aliases = self._store.aliases()
-        current = aliases.active(base)
-        moves = aliases.bases.get(base, [])
+        current, moves = aliases.active(base), aliases.bases.get(base, [])
         is_known = checked in {move.adapter_id for move in moves}
         if checked == current or (is_known and (only_new or not _is_newer(self._folder, moves[-1]))):
             return False
+        if moves and moves[-1].previous == checked and moves[-1].reason.startswith(AUTOMATIC):
+            return False  # a copy of what was just found bad
         adapter_id = self._store.put(folder)
         self._store.move(base, adapter_id, expected=current, reason=f"found in {self._folder.name}")
         return True

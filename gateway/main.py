@@ -25,7 +25,7 @@ from catalog.keys import KeyStore
 from catalog.runs import RunStore
 from catalog.settings import Loaded, Settings
 from catalog.uploads import FileStore
-from gateway import logs, routing
+from gateway import logs, routing, training
 from gateway.app import create_asgi
 from gateway.chooser import Chooser
 from gateway.context import Context
@@ -36,6 +36,7 @@ from gateway.lifecycle import Lifecycle
 from gateway.live import FileWatch, LiveSettings, settings_watch
 from gateway.measure import Measures
 from gateway.ports import AnswerEngine
+from gateway.probation import Probation
 from gateway.probe import Prober
 from gateway.providers import Providers
 from gateway.recording import Recorder
@@ -105,6 +106,10 @@ def build(loaded: Loaded, home: Path, environ: Mapping[str, str], answering: Ans
     adapters = AdapterStore(home)
     measures = Measures(answering, settings.engine, HomeState(home, adapters))
     store = KeyStore(home)
+    mirror = home / Path(settings.training.ragweld_agent_model_path).expanduser()
+    probation = Probation(adapters, lambda good: training.copy(adapters, good, mirror), measures.automatic_rollback)
+    if answering is not None:
+        answering.on_failed_trial = probation.failed_trial
     guard = Guard(store.known(), time.monotonic) if keys.are_asked_for(settings.gateway) else None
     providers = Providers(
         lambda: live.settings.routing.breaker_failures, time.monotonic, random.random, measures.upstream_error
@@ -131,6 +136,7 @@ def build(loaded: Loaded, home: Path, environ: Mapping[str, str], answering: Ans
         retries=RetryBudget(),
         runs=RunStore(home),
         adapters=adapters,
+        probation=probation,
         files=FileStore(home),
         recorder=Recorder(ChatStore(home), lambda: live.settings.chat_log, measures.chat),
         measures=measures,

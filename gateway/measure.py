@@ -77,6 +77,9 @@ class Measures:
         else:
             self._counter("ragweld_cost_usd_total", provider, model).inc(usd)
 
+    def automatic_rollback(self, cause: Literal["golden_prompt", "bad_answers"]) -> None:
+        self._counter("ragweld_automatic_rollbacks_total", cause).inc()
+
     def extraction(self, provider: str, *, is_readable: bool) -> None:
         outcome = "read" if is_readable else "empty"
         self._counter("ragweld_extractions_total", provider, outcome).inc()

@@ -58,6 +58,12 @@ GATEWAY_METRICS: tuple[MetricSpec, ...] = (
         "ragweld_adapter_swap_seconds", "gauge", "Duration of the last swap: read, checked, written to its slot."
     ),
     MetricSpec(
+        "ragweld_automatic_rollbacks_total",
+        "counter",
+        "Active adapters that were taken back by the gateway itself, by cause.",
+        ("cause",),
+    ),
+    MetricSpec(
         "ragweld_active_adapter_info", "gauge", "1; the active adapter of each base as labels.", ("base", "adapter")
     ),
     MetricSpec(

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -95,6 +95,9 @@ class AnswerEngine(Protocol):
     @property
     def refused_swaps(self) -> int:
         """Active adapters that could not be made resident."""
+
+    on_failed_trial: Callable[[BaseId, AdapterId, str], Awaitable[None]] | None
+    """Told of an active adapter that failed the golden prompt, and how."""
 
     def adapter_names(self) -> Collection[str]:
         """Names given to adapters; each can be asked for as a model. Cheap."""

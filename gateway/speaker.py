@@ -42,6 +42,8 @@ class Count:
     prompt_tokens: int | None = None
     answer_tokens: int | None = None
     unreadable_calls: int = 0
+    is_bad: bool = False
+    """Whether nothing was said, or the same again and again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,6 +172,8 @@ class EngineAnswer:
                 self._enough.add(index)
             self.count.answer_tokens = sum(choice.tokens for choice in self._choices)
             self.count.unreadable_calls = sum(choice.splitter.unreadable_calls for choice in self._choices)
+            if choice.finish is not None:
+                self.count.is_bad |= choice.is_bad
             if parts or choice.finish is not None:
                 yield index, parts
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from catalog import __version__, files
-from catalog.adapters import CONFIG_FILE, MANIFEST_FILE, NPZ_FILE, WEIGHTS_FILE, AdapterConfig
+from catalog.adapters import CONFIG_FILE, GOLDEN_FILE, MANIFEST_FILE, NPZ_FILE, WEIGHTS_FILE, AdapterConfig, Golden
 from catalog.base import blas
 from catalog.plan import Plan
 from catalog.runs import Summary
@@ -71,10 +71,18 @@ def package_versions() -> dict[str, str]:
     }
 
 
-def write(folder: Path, tensors: Mapping[str, mx.array], config: AdapterConfig, manifest: Manifest) -> None:
+def write(
+    folder: Path,
+    tensors: Mapping[str, mx.array],
+    config: AdapterConfig,
+    manifest: Manifest,
+    golden: Golden | None = None,
+) -> None:
     """Replace `folder` by the adapter, atomically and durably."""
     with files.staged_folder(folder) as staging:
         mx.save_safetensors(str(staging / WEIGHTS_FILE), dict(tensors), metadata={"format": "mlx"})
         mx.savez(str(staging / NPZ_FILE), **tensors)
         (staging / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n", "utf-8")
+        if golden is not None:
+            (staging / GOLDEN_FILE).write_text(golden.model_dump_json(indent=2) + "\n", "utf-8")
         (staging / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")

@@ -18,6 +18,7 @@ from catalog.adapters import AdapterStore
 from catalog.base.lora import read_adapter
 from catalog.base.rows import rows_of
 from catalog.checks import Check
+from catalog.datasets.conversation import Conversation, Example, Preference
 from catalog.decisions import CheckResult
 from catalog.errors import Conflict, InvalidAdapter, InvalidDataset, InvalidRequest, NotFound
 from catalog.ids import AdapterId
@@ -62,6 +63,10 @@ def consider(
     return verdict
 
 
+def _conversation(example: Example) -> Conversation:
+    return example.chosen if isinstance(example, Preference) else example
+
+
 def _reason(run_id: str) -> str:
     return f"run {run_id}"
 
@@ -92,8 +97,8 @@ class _Court:
         check_fits("sft", dataset.form.name, is_preference=dataset.form.is_preference)
         longest = min(plan.max_length, base.context)
         made = [
-            rows_of(base.tokenizer, conversation, max_length=longest, overlong=plan.overlong)
-            for conversation in dataset.rows
+            rows_of(base.tokenizer, _conversation(example), max_length=longest, overlong=plan.overlong)
+            for example in dataset.rows
         ]
         return exam([row for one in made for row in one.rows])
 

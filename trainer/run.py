@@ -19,7 +19,7 @@ from catalog.base.lora import remove_adapter
 from catalog.errors import Conflict, RagweldError
 from catalog.ids import AdapterId
 from catalog.runs import Ended, Paused, Promotion, Run, RunStore, stamp
-from trainer import artifacts, checkpoints, course, deaths, lesson, memory, promote, ranks
+from trainer import artifacts, checkpoints, course, deaths, golden, lesson, memory, promote, ranks
 from trainer.artifacts import DatasetRecord, Manifest
 from trainer.checkpoints import Checkpoint, Pace, Saver
 from trainer.course import Course
@@ -175,7 +175,9 @@ def _keep(run: Run, place: Workplace, prepared: Lesson, done: Course, reporter: 
     if done.kept is None:
         return None
     folder = place.store.model_folder(run.run_id)
-    artifacts.write(folder, done.kept.tensors, prepared.config, _manifest(run, prepared, done, done.kept.step))
+    manifest = _manifest(run, prepared, done, done.kept.step)
+    asked = golden.heard(prepared, done.kept.tensors)
+    artifacts.write(folder, done.kept.tensors, prepared.config, manifest, asked)
     adapter_id = place.adapters.put(folder, name=run.run_id)
     reporter.say(f"Kept step {done.kept.step} as adapter {short(adapter_id)}.")
     return adapter_id

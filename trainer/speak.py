@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlx_lm.generate import generate_step
-from mlx_lm.tokenizer_utils import TokenizerWrapper
-
 from catalog.base import blas, chat
 
 blas.preload()
 
 import mlx.core as mx  # noqa: E402
 import mlx.nn as nn  # noqa: E402
+from mlx_lm.generate import generate_step  # noqa: E402
+from mlx_lm.tokenizer_utils import TokenizerWrapper  # noqa: E402
 
 
 def answer(

@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from catalog.errors import (
 from catalog.ids import BARE_BASE, AdapterId, BaseId, ModelRef
 from catalog.plan import SMALL_BASE_PARAMETERS
 from catalog.settings import Settings
+from gateway.engine import trial
 from gateway.engine.requests import EngineState, Finish, Generation, Piece
 from gateway.engine.residence import Limits, Served
 from gateway.engine.rows import Counters, Row
@@ -43,6 +44,9 @@ from gateway.engine.voice import EngineVoice
 from gateway.engine.worker import Loader, Memory, Worker
 
 log = logging.getLogger(__name__)
+
+OnFailedTrial = Callable[[BaseId, AdapterId, str], Awaitable[None]]
+"""Told of an active adapter that failed the golden prompt, and how."""
 
 RETRY_AFTER_S = 1.0
 STOP_TIMEOUT_S = 10.0
@@ -68,6 +72,9 @@ class Engine:
         self._pointers_seen: tuple[int, int, int] | None = None
         self._last_good: dict[BaseId, AdapterId | None] = {}
         self._refused: set[tuple[BaseId, AdapterId]] = set()
+        self._trusted: set[tuple[BaseId, AdapterId]] = set()
+        self._trying = asyncio.Lock()
+        self.on_failed_trial: OnFailedTrial | None = None
         self.refused_swaps = 0
 
     async def start(self) -> None:
@@ -133,9 +140,14 @@ class Engine:
         return EngineVoice(served, adapter_id, self._context(served))
 
     async def check_adapter(self, folder: Path) -> AdapterId:
-        """Read an adapter as if to serve it on the default base; raises InvalidAdapter naming the tensor at fault."""
+        """Read an adapter as if to serve it on the default base, and ask it the golden prompt; raises InvalidAdapter
+        naming the tensor at fault or what was answered."""
         served = await self._base(None)
-        return (await asyncio.to_thread(read_adapter, folder, served.shapes)).adapter_id
+        adapter = await asyncio.to_thread(read_adapter, folder, served.shapes)
+        self._remember((served.base, adapter.adapter_id), adapter)
+        if problem := await self._fault(served, adapter.adapter_id, folder):
+            raise InvalidAdapter(f"The adapter {short(adapter.adapter_id)} failed the golden prompt: {problem}.")
+        return adapter.adapter_id
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Piece | Finish, None]:
         """Produce one answer: pieces, then one finish. Closing the generator stops the row within one step.
@@ -305,13 +317,40 @@ class Engine:
         if active is not None and active != last_good:
             try:
                 await self._make_resident(served, active)
+                problem = await self._tried(served, active)
             except (InvalidAdapter, NotFound) as error:
-                log.error("engine: the active adapter %s is refused, the last good one serves: %s", active, error)
+                problem = str(error)
+            if problem is not None:
+                log.error("engine: the active adapter %s is refused, the last good one serves: %s", active, problem)
                 self._refused.add((served.base, active))
                 self.refused_swaps += 1
                 return last_good
         self._last_good[served.base] = active
         return active
+
+    async def _tried(self, served: Served, adapter_id: AdapterId) -> str | None:
+        """What the golden prompt found wrong; every adapter is asked once, however many requests wait for it."""
+        async with self._trying:
+            if (served.base, adapter_id) in self._refused:
+                return "it failed the golden prompt"
+            folder = await asyncio.to_thread(self._store.folder, adapter_id)
+            problem = await self._fault(served, adapter_id, folder)
+            if problem is not None and self.on_failed_trial is not None:
+                await self.on_failed_trial(served.base, adapter_id, problem)
+            return problem
+
+    async def _fault(self, served: Served, adapter_id: AdapterId, folder: Path) -> str | None:
+        if (served.base, adapter_id) in self._trusted:
+            return None
+        try:
+            golden = await asyncio.to_thread(trial.golden_of, folder)
+        except ValueError as error:
+            return f"its golden prompt cannot be read: {error}"
+        voice = EngineVoice(served, adapter_id, self._context(served))
+        problem = await trial.fault(voice, golden, self.generate)
+        if problem is None:
+            self._trusted.add((served.base, adapter_id))
+        return problem
 
     async def _make_resident(self, served: Served, adapter_id: AdapterId) -> None:
         if (served.base, adapter_id) in self.counters.slots:
@@ -338,10 +377,13 @@ class Engine:
         if adapter.adapter_id != adapter_id:
             raise InvalidAdapter(f"The adapter {short(adapter_id)} was changed on disk; its content id differs.")
         log.info("engine: read adapter %s in %.0f ms", short(adapter_id), 1e3 * (time.perf_counter() - began))
+        self._remember(key, adapter)
+        return adapter
+
+    def _remember(self, key: tuple[BaseId, AdapterId], adapter: Adapter) -> None:
         self._read[key] = adapter
         while len(self._read) > self._settings.engine.adapter_slots:
             self._read.popitem(last=False)
-        return adapter
 
 
 def _check_tokens(generation: Generation, vocabulary: int) -> None:

@@ -60,6 +60,7 @@ class ScriptedEngine:
     def __init__(self) -> None:
         self.counters = Counters()
         self.refused_swaps = 0
+        self.on_failed_trial: Any = None
         self.admitted_tokens = 0
         self.reset()
 
@@ -74,6 +75,7 @@ class ScriptedEngine:
         self.tools: list[Mapping[str, Any]] = []
         self.thinking: bool | None = None
         self.closed = 0
+        self.active: AdapterId | None = None
         self.loaded = {BASE}
         self.busy = False
         self.forgotten = 0
@@ -96,7 +98,7 @@ class ScriptedEngine:
             device="CPU",
             precision="float32",
             context=CONTEXT,
-            active_adapter=None,
+            active_adapter=self.active,
             resident_adapters=(),
             bases=(BASE,) if ready else (),
             loaded_bases=tuple(self.loaded) if ready else (),
@@ -118,7 +120,7 @@ class ScriptedEngine:
             raise self.resolve_error
         if ref.adapter not in (None, BARE_BASE, "named"):
             raise NotFound(f"There is no adapter {ref.adapter!r}.", param="model")
-        return ScriptedVoice(self, NAMED if ref.adapter == "named" else None)
+        return ScriptedVoice(self, {"named": NAMED, None: self.active}.get(ref.adapter))
 
     async def check_adapter(self, folder: Path) -> AdapterId:
         if (folder / "spoiled").exists():
