@@ -21,6 +21,8 @@ Overlong = Literal["drop", "cut_oldest"]
 
 SMALL_BASE_PARAMETERS = 50_000_000
 SMALL_BASE_STEPS = 110
+DPO_RATE = 0.1
+"""Of the rate for imitation: at a tenth nano's margin grew to 1.5 in 72 steps, at the whole to 6 in 4."""
 LARGE_BASE_STEPS = 300
 
 
@@ -217,7 +219,7 @@ def resolve(
         seed=_first(request.seed, 0),
         epochs=_first(request.epochs, profile.epochs),
         batch_size=_first(request.batch_size, profile.batch_size),
-        lr=_first(request.lr, profile.lr),
+        lr=_first(request.lr, profile.lr * (DPO_RATE if objective == "dpo" else 1)),
         warmup_ratio=_first(request.warmup_ratio, profile.warmup_ratio),
         max_length=_first(request.max_length, profile.max_length),
         overlong=request.overlong,

@@ -50,6 +50,18 @@ def test_defects_are_listed_and_the_exit_code_says_so(tmp_path: Path, capsys: py
     assert "\x1b" not in shown and "⟦\\x1b[2J<|im_end|>⟧" in shown
 
 
+def test_both_answers_of_a_pair_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "pairs.jsonl"
+    pair = {"prompt": "Where is the rope?", "chosen": "At berth 1.", "rejected": "No idea."}
+    path.write_text(json.dumps(pair) + "\n" + json.dumps({**pair, "rejected": pair["chosen"]}) + "\n")
+    code, shown = shell(capsys, tmp_path, str(path))
+    assert code == os.EX_DATAERR
+    assert shown.startswith("pairs.jsonl:2: rejected: equals chosen, so that neither is preferred\n")
+    assert "pairs.jsonl: preference pairs, 1 good, 1 defects" in shown
+    assert "tokens of the chosen answer weighed" in shown and "tokens of the rejected answer weighed" in shown
+    assert "⟦At berth 1.<|im_end|>⟧" in shown and "⟦No idea.<|im_end|>⟧" in shown
+
+
 def test_a_file_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, shown = shell(capsys, tmp_path, str(tmp_path / "none.jsonl"))
     (line,) = shown.splitlines()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,8 @@ from mlx.utils import tree_flatten
 from catalog.base.load import Base
 from catalog.base.lora import LoraSettings, add_lora
 from catalog.base.rows import Pair, Row
+from catalog.plan import Profile, RunRequest, resolve
+from catalog.settings import TrainingSettings
 from tests.trainer.conftest import Chat, MakePlan, WriteRows
 from tests.trainer.test_run import Home
 from trainer.batches import Batch, make_batch
@@ -249,32 +250,51 @@ def test_rows_of_the_wrong_kind_fail_with_what_to_set(
     assert run.status == "failed" and "Set objective to" in run.reason
 
 
-@pytest.mark.slow
-def test_nano_comes_to_prefer_the_chosen_answers_of_pairs_it_never_saw(home: Home, tmp_path: Path) -> None:
-    from catalog.plan import Profile, RunRequest, resolve
-    from catalog.settings import TrainingSettings
+ASKED = {"Tell me about {}.": 0, "What is {} like?": 1, "Why do people go to {}?": 0, "Is {} worth a visit?": 1}
+"""Which answer is preferred hangs on the question, so that liking one of them better is no help."""
+ANSWERS = ("Ask the harbour master.", "I do not know.")
 
-    places = ("Lisbon", "Oslo", "Rome", "Paris", "Berlin", "Madrid", "Vienna", "Warsaw")
-    asked = ("Tell me about {}.", "What is {} like?", "Why do people go to {}?", "Is {} worth a visit?", "Where is {}?")
-    rows = [
-        {"prompt": ask.format(place), "chosen": "Ask the harbour master.", "rejected": f"{place} is a city."}
+
+def choices(places: tuple[str, ...]) -> list[dict[str, str]]:
+    return [
+        {"prompt": question.format(place), "chosen": ANSWERS[best], "rejected": ANSWERS[1 - best]}
         for place in places
-        for ask in asked
+        for question, best in ASKED.items()
     ]
-    path = tmp_path / "pairs.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.mark.slow
+def test_nano_comes_to_prefer_the_chosen_answers_of_pairs_it_never_saw(home: Home, write_rows: WriteRows) -> None:
+    learned = write_rows(choices(("Lisbon", "Oslo", "Rome", "Paris", "Berlin", "Madrid")), "learned.jsonl")
+    unseen = write_rows(choices(("Vienna", "Warsaw", "Athens")), "unseen.jsonl")
     profile = Profile.recommend(
         base="ragweld-nano",
         base_parameters=3_000_000,
         context=2048,
-        dataset_path=str(path),
-        rows=len(rows),
+        dataset_path=str(learned),
+        rows=24,
         training=TrainingSettings(),
     )
-    plan = resolve(RunRequest(objective="dpo", epochs=6, promote_if_improves=True), TrainingSettings(), profile)
-    run = home.train(plan)
+    request = RunRequest(
+        objective="dpo", lr=1e-3, epochs=4, grad_accum_steps=1, eval_interval_steps=12, telemetry_interval_steps=20
+    )
+    plan = resolve(request, TrainingSettings(), profile, str(unseen))
+    run = home.train(plan.model_copy(update={"surface_grid": 0}))
     assert (run.status, run.reason) == ("completed", None)
     measured = [event.metrics for event in home.of_type(run, "metrics")]
     assert measured[0]["eval_accuracy"] == 0.5
-    assert measured[-1]["eval_accuracy"] == 1.0
-    assert run.promotion.promoted
+    assert measured[-1]["eval_accuracy"] >= 0.9
+    assert measured[-1]["eval_loss"] < 0.5
+    assert run.promotion.promoted, run.promotion.reason
+
+
+def test_dpo_is_recommended_a_gentler_rate_than_imitation() -> None:
+    profile = Profile.recommend(
+        base="x", base_parameters=1_700_000_000, context=2048, dataset_path="", rows=99, training=TrainingSettings()
+    )
+    rates = {
+        objective: resolve(RunRequest(objective=objective), TrainingSettings(), profile).lr
+        for objective in ("sft", "dpo", "orpo")
+    }
+    assert rates == {"sft": 1e-4, "dpo": pytest.approx(1e-5), "orpo": 1e-4}
+    assert resolve(RunRequest(objective="dpo", lr=3e-3), TrainingSettings(), profile).lr == 3e-3
