@@ -8,7 +8,7 @@ import type { Picture } from "./picture";
 import { spotAt, type Spot } from "./scene";
 
 export function inkNow(): Ink {
-  return { text: colour("muted"), grid: colour("grid"), fill: colour("mark"), edge: colour("mark-edge"), accent: colour("accent") };
+  return { text: colour("muted"), grid: colour("grid"), fill: colour("mark"), edge: colour("mark-edge"), accent: colour("accent"), casing: colour("casing") };
 }
 
 /** The surface has the colours of the path, so its casing must be of none of them. */
@@ -120,7 +120,7 @@ export class FlatPainter {
     }
     inside(this.#path.ctx, frame, (ctx) => {
       if (picture.other && other) paintTrail(ctx, frame, picture.other.trail, this.#painted.other, other, this.#ink.text);
-      paintTrail(ctx, frame, picture.trail, this.#painted.count, shown, picture.plane.surface ? ON_SURFACE : this.#ink.edge);
+      paintTrail(ctx, frame, picture.trail, this.#painted.count, shown, picture.plane.surface ? ON_SURFACE : this.#ink.casing);
     });
     this.#painted = { trail: picture.trail, count: shown, other: other ?? 0 };
   }

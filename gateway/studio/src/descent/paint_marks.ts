@@ -17,6 +17,8 @@ export interface Ink {
   readonly fill: string;
   readonly edge: string;
   readonly accent: string;
+  /** Around the path, where no surface is below it. */
+  readonly casing: string;
 }
 
 export function paintAxes(ctx: CanvasRenderingContext2D, frame: Frame, ink: Ink): void {

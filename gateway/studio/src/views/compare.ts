@@ -4,7 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import type { Diff, Run } from "../api";
 import { CompareCharts } from "../charts/compare_charts";
 import { DescentCard } from "../descent/card";
-import { duration, num, signed } from "../lib/format";
+import { DASH, duration, num, signed } from "../lib/format";
 import { post, wordsOf } from "../lib/http";
 import { courseOf, runs, watch } from "../lib/live";
 import { to } from "../lib/route";
@@ -42,7 +42,7 @@ function Deltas({ diff }: { diff: Diff }) {
     ["Best eval loss", num(diff.baseline.primary_best), num(diff.current.primary_best), signed(diff.delta_best)],
     ["Final eval loss", num(diff.baseline.primary_final), num(diff.current.primary_final), signed(diff.delta_final)],
     ["Best at step", num(diff.baseline.best_step), num(diff.current.best_step), ""],
-    ["Time to best", duration(diff.baseline.time_to_best_secs), duration(diff.current.time_to_best_secs), `${signed(diff.delta_time_to_best_secs)} s`],
+    ["Time to best", duration(diff.baseline.time_to_best_secs), duration(diff.current.time_to_best_secs), diff.delta_time_to_best_secs === null ? DASH : `${signed(diff.delta_time_to_best_secs)} s`],
     ["Deviation of the last five", num(diff.baseline.stability_stddev), num(diff.current.stability_stddev), signed(diff.delta_stability_stddev)],
   ] as const;
   return html`<${Card} id="diff" title="Results" class="flush"><div class="scroll"><table class="table"><thead><tr><th scope="col"><span class="sr">Number</span></th>
