@@ -37,7 +37,8 @@ class HomeState:
             yield "ragweld_home_free_bytes", [], free
         for base, moves in self._now().bases.items():
             for move in moves[-MOVES_SHOWN:]:
-                labels = [base, str(move.version), _short(move), move.reason]
+                # What stands behind a colon may quote a model's words, which are no label.
+                labels = [base, str(move.version), _short(move), move.reason.partition(":")[0]]
                 yield "ragweld_alias_moved_timestamp_seconds", labels, datetime.fromisoformat(move.ts).timestamp()
 
     def _now(self) -> Aliases:

@@ -29,8 +29,9 @@ def _now() -> Section:
         (
             (Box(0, 0, 3, 5), panels.engine(INSTANCE)),
             (Box(3, 0, 9, 5), panels.active_adapters(INSTANCE)),
-            (Box(12, 0, 6, 5), panels.swaps(INSTANCE)),
-            (Box(18, 0, 6, 5), panels.fallbacks(INSTANCE)),
+            (Box(12, 0, 5, 5), panels.swaps(INSTANCE)),
+            (Box(17, 0, 4, 5), panels.fallbacks(INSTANCE)),
+            (Box(21, 0, 3, 5), _taken_back()),
         ),
     )
 
@@ -83,6 +84,15 @@ def _costs() -> Section:
             (Box(8, 0, 4, 7), _unknown_costs()),
             (Box(12, 0, 12, 7), _billed_tokens()),
         ),
+    )
+
+
+def _taken_back() -> stat.Panel:
+    return named_values(
+        "Taken back",
+        "Adapters that the gateway took back by itself since it started, by cause: a golden prompt was answered "
+        "wrongly, or the first answers were bad.",
+        counted(of("ragweld_automatic_rollbacks_total", INSTANCE), "cause", alive(INSTANCE)),
     )
 
 

@@ -16,5 +16,4 @@ UNUSED: Mapping[str, str] = {
     "vllm:lora_requests_info": "for Kubernetes' routers; a list of names in a label is no number to draw",
     "ragweld_train_eval_accuracy": "preference runs are new; Learning shows what every run has",
     "ragweld_train_eval_margin": "preference runs are new; Learning shows what every run has",
-    "ragweld_automatic_rollbacks_total": "each is a line of the alias's history, which every board marks",
 }

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from catalog.adapters import AUTOMATIC
 from tests.requirements_of_machine import need_promtool
 
 RULES = Path(__file__).parents[2] / "deploy/prometheus/rules.yml"
@@ -69,7 +70,7 @@ REQUESTS, FALLEN = "gen_ai_server_request_duration_seconds_count", "ragweld_fall
 REFUSED, SWAPPED = (f'ragweld_adapter_swaps_total{{outcome="{outcome}"}}' for outcome in ("refused", "done"))
 BY_ITSELF, BY_A_PERSON = (
     f'ragweld_alias_moved_timestamp_seconds{{base="b",adapter="a",reason="{reason}"}}'
-    for reason in ("automatic rollback: errors", "rollback of version 1")
+    for reason in (f"{AUTOMATIC} of version 2: bad answers", "rollback of version 1")
 )
 QUEUED, LIMIT, FREE = "ragweld_engine_queued_tokens", "ragweld_engine_queued_tokens_limit", "ragweld_home_free_bytes"
 

@@ -51,6 +51,13 @@ def test_moves_carry_their_own_times_and_reasons(tmp_path: Path) -> None:
     ]
 
 
+def test_what_a_model_said_is_no_label(tmp_path: Path) -> None:
+    kept = store(tmp_path)
+    kept.move(NANO, ADAPTERS[1], expected=None, reason="run default__1")
+    kept.retreat(NANO, ADAPTERS[1], "golden prompt: it said 'the secret word'")
+    assert moves(HomeState(tmp_path, kept))[-1][0][3] == "automatic rollback of version 1"
+
+
 def test_only_the_last_moves_are_shown(tmp_path: Path) -> None:
     kept = store(tmp_path)
     active = None
