@@ -26,6 +26,8 @@ from gateway.ports import AnswerEngine
 from gateway.providers import BREAKER_NAMES, Provider, Providers, breaker_name
 
 CHAT = "chat"
+UPSTREAM_STATUS = "upstream_status_"
+"""Codes that begin so end in a status of three digits."""
 _OF_ENGINE = ("ragweld_engine_", "ragweld_adapter_", "ragweld_active_", "ragweld_build_")
 """Names that begin so are read from the engine at a scrape."""
 _OF_PROTOCOL = ("vllm:",)
@@ -97,7 +99,9 @@ class Measures:
         self._histogram("gen_ai_server_time_per_output_token_seconds", CHAT, provider, model).observe(seconds)
 
     def duration(self, provider: str, model: str, error: str, seconds: float) -> None:
-        self._histogram("gen_ai_server_request_duration_seconds", CHAT, provider, model, error).observe(seconds)
+        """Count an answer; of an upstream's status only the hundreds, since it may send any."""
+        kind = f"{error[:-2]}xx" if error.startswith(UPSTREAM_STATUS) else error
+        self._histogram("gen_ai_server_request_duration_seconds", CHAT, provider, model, kind).observe(seconds)
 
     def tokens(self, provider: str, model: str, kind: str, count: int) -> None:
         self._histogram("gen_ai_client_token_usage", CHAT, provider, model, kind).observe(count)

@@ -52,6 +52,7 @@ class BoundedProtocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn is no
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.access_log = False  # uvicorn's line shows the query, whoever set its logger up; the border writes ours
         self._head_bytes = 0
         """Of the head so far, without the piece that is being read."""
         self._piece_bytes = 0

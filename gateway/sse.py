@@ -76,14 +76,17 @@ class Seen:
     usage: Tokens | None = None
 
 
+_EVENT_END = re.compile(rb"(?<=\n\n)|(?<=\r\n\r\n)")
 _NO_DELTA = _Delta()
 _DECODER = msgspec.json.Decoder(_Chunk)
 
 
 def look(block: bytes) -> Seen:
-    """Read every event of a block of whole events."""
+    """Read every event of a block of whole events, up to `[DONE]`: what comes after it is no part of the answer."""
     seen = Seen()
     for line in block.split(b"\n"):
+        if seen.done:
+            break
         if line.startswith(b"data:") and (text := line[5:].strip()):
             _look_at(text, seen)
     return seen
@@ -92,11 +95,21 @@ def look(block: bytes) -> Seen:
 def before_fault(block: bytes) -> bytes:
     """The events of a block that came before its error, or before what is no chunk."""
     kept = b""
-    for event in re.split(rb"(?<=\n\n)|(?<=\r\n\r\n)", block):
+    for event in _EVENT_END.split(block):
         seen = look(event)
         if seen.error is not None or seen.unreadable:
             break
         kept += event
+    return kept
+
+
+def until_done(block: bytes) -> bytes:
+    """The events of a block up to `[DONE]`, with it."""
+    kept = b""
+    for event in _EVENT_END.split(block):
+        kept += event
+        if look(event).done:
+            break
     return kept
 
 

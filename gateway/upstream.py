@@ -228,7 +228,7 @@ class UpstreamAnswer:
                 seen = sse.look(block)
                 if seen.error is not None or seen.unreadable:
                     raise self._failure("error_body", f"began with {'an error' if seen.error else 'no chunk'}")
-                self._begun += block
+                self._begun += sse.until_done(block) if seen.done else block
                 self._note(seen)
                 if seen.content or seen.finished or seen.done:
                     self.count.first_piece_at = self.count.last_piece_at = self._clock()
@@ -239,7 +239,7 @@ class UpstreamAnswer:
         seen = sse.look(block)
         self._note(seen)
         if seen.error is None and not seen.unreadable:
-            return block
+            return sse.until_done(block) if seen.done else block
         kind, what = ("error_event", "an error") if seen.error is not None else ("garbage", "what is no chunk")
         self._broken = self._failure(kind, f"broke off with {what}")
         return sse.before_fault(block)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import stat
+import time
 from pathlib import Path
+from statistics import mean, stdev
 
 import pytest
 
@@ -54,3 +56,18 @@ def test_a_bad_name_or_file_is_refused(tmp_path: Path) -> None:
     store.path.write_text('{"keys": [{"name": "x"}]}')
     with pytest.raises(InvalidRequest, match=r"keys\.json"):
         store.known()
+
+
+def test_a_guess_that_is_nearly_right_takes_as_long_as_any_other(tmp_path: Path) -> None:
+    store = KeyStore(tmp_path)
+    keys = [store.add(f"k{number}", ["chat"]) for number in range(8)]
+    ring, guesses = KeyRing(store.known()), (keys[0][:-1] + "!", "rw-" + "!" * (len(keys[0]) - 3))
+    spent_ns: tuple[list[int], list[int]] = ([], [])
+    for turn in range(50_000):
+        for which in (0, 1) if turn % 2 else (1, 0):  # going first costs something by itself
+            guess, spent = guesses[which], spent_ns[which]
+            began = time.perf_counter_ns()
+            ring.find(guess)
+            spent.append(time.perf_counter_ns() - began)
+    near, far = (sorted(spent)[: len(spent) * 9 // 10] for spent in spent_ns)  # without what the machine disturbed
+    assert abs(mean(near) - mean(far)) < max(stdev(near), stdev(far))

@@ -14,6 +14,8 @@ from tests.gateway.scripted import ScriptedEngine
 from tests.gateway.serving import Served, served
 
 DEADLINE_S = 0.3
+HALF_REQUESTS = 500
+"""As many files on either side of the sockets; a shell allows 1,024 unless it is told otherwise."""
 GET = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n"
 
 
@@ -25,18 +27,18 @@ def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def test_half_heads_are_closed_at_the_deadline_while_others_are_answered(hasty: Served) -> None:
-    slow = [socket.create_connection(("127.0.0.1", hasty.port), timeout=5) for _ in range(50)]
+    slow = [socket.create_connection(("127.0.0.1", hasty.port), timeout=5) for _ in range(HALF_REQUESTS)]
     began = time.monotonic()
     for connection in slow:
         connection.sendall(GET)
-    assert hasty.call("GET", "/livez").status == 200
+    assert [hasty.call("GET", "/livez").status for _ in range(20)] == [200] * 20
     for connection in slow:
         with connection:
             received = b""
             while chunk := connection.recv(4096):
                 received += chunk
         assert received.startswith(b"HTTP/1.1 408 ")
-    assert DEADLINE_S * 0.9 <= time.monotonic() - began < DEADLINE_S + 2
+    assert DEADLINE_S * 0.9 <= time.monotonic() - began < DEADLINE_S + 10
 
 
 def test_a_drip_of_header_bytes_does_not_move_the_deadline(hasty: Served) -> None:

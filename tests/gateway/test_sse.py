@@ -63,3 +63,9 @@ def test_a_block_is_understood(block: bytes, seen: sse.Seen) -> None:
 
 def test_what_came_before_an_error_is_kept() -> None:
     assert sse.before_fault(EVENT + EVENT + b'data: {"error":{"message":"no"}}\n\n' + EVENT) == EVENT + EVENT
+
+
+def test_what_comes_after_done_is_no_part_of_the_answer() -> None:
+    block = EVENT + b"data: [DONE]\n\n" + b"data: <html>\n\n"
+    assert sse.look(block) == sse.Seen(content=True, done=True)
+    assert sse.until_done(block) == EVENT + b"data: [DONE]\n\n"

@@ -1,0 +1,97 @@
+"""Clients and upstreams that mean ill: no secret is told to anybody, and no text of theirs becomes a metric."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as limits
+from hypothesis import strategies as st
+from prometheus_client import generate_latest
+
+from catalog.keys import KeyStore
+from catalog.settings import GatewaySettings, RoutingSettings, Settings
+from tests.gateway.misbehaving import HI, Misbehaving, answer, configured
+from tests.gateway.serving import Reply, Served, served
+
+MOST_SERIES = 2000
+OWN_KEY = "sk-of-the-upstream-0123456789"
+Secrets = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./+=", min_size=12, max_size=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """A gateway that asks for keys, before an upstream that asks for one too."""
+
+    served: Served
+    home: Path
+    key: str
+
+    def told(self) -> str:
+        """Everything that is kept or shown: metrics and files."""
+        files = b"".join(path.read_bytes() for path in self.home.rglob("*") if path.is_file())
+        return (generate_latest(self.served.context.measures.registry) + files).decode("utf-8", "replace")
+
+
+@pytest.fixture(scope="module")
+def guarded(_first: Misbehaving, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    home = tmp_path_factory.mktemp("home")
+    key = KeyStore(home).add("client", ["chat", "admin"])
+    settings = Settings(
+        gateway=GatewaySettings(require_keys=True),
+        routing=RoutingSettings(breaker_failures=1_000_000, retries=0),
+        upstreams=[configured("first", _first, api_key_env="THE_KEY", kind="openrouter")],
+    )
+    with served(home, None, settings, {"THE_KEY": OWN_KEY}) as running:
+        yield Guarded(running, home, key)
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+@limits(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@given(secret=Secrets, status=st.sampled_from([401, 403, 429, 500, 503]))
+def test_no_secret_is_in_any_log_metric_error_or_file(
+    guarded: Guarded, first: Misbehaving, caplog: pytest.LogCaptureFixture, secret: str, status: int
+) -> None:
+    caplog.set_level("DEBUG")
+    body = json.dumps({"error": {"message": f"{OWN_KEY} {secret} is no good"}}).encode()
+    first.steps = [answer(body, f"{status} T", more=f"x-key: {secret}\r\n")]
+    call, chat = guarded.served.call, {"model": "ragweld", "messages": HI}
+    replies: list[Reply] = [
+        call("POST", "/v1/chat/completions", chat, bearer(secret)),
+        call("GET", f"/v1/models?api_key={secret}", headers=bearer(secret)),
+        call("GET", "/metrics", headers={"x-api-key": secret}),
+        call("POST", "/v1/chat/completions", chat, {**bearer(guarded.key), "x-api-key": secret, "cookie": secret}),
+        call(
+            "POST", "/v1/chat/completions", {**chat, "user": secret, "safety_identifier": secret}, bearer(guarded.key)
+        ),
+    ]
+    assert {reply.status for reply in replies[:3]} <= {401, 429}
+    shown = caplog.text + guarded.told() + "".join(str(reply.headers) + reply.body.decode() for reply in replies)
+    caplog.clear()
+    assert not [one for one in (secret, OWN_KEY, guarded.key) if one in shown]
+
+
+def test_no_text_of_a_client_or_an_upstream_makes_a_series(guarded: Guarded, first: Misbehaving) -> None:
+    lots, call, key = random.Random(7), guarded.served.call, bearer(guarded.key)
+    for number in range(300):
+        name = "".join(lots.choices('abcXYZ0189/:@._- é{}"\\', k=lots.randint(1, 40)))
+        status = lots.randint(200, 599)
+        first.steps = [answer(json.dumps({"error": {"code": name, "type": name}}).encode(), f"{status} T")]
+        call(
+            "POST",
+            "/v1/chat/completions",
+            {"model": lots.choice((f"openrouter:{name}", name, f"a/{name}")), "messages": HI},
+            key,
+        )
+        call(lots.choice(("GET", "POST", "DELETE", "PUT")), f"/v1/{number}/x", headers=key)
+        call("POST", "/api/kg/extract", {"text": name, "model": f"openrouter:{name}"}, key)
+    lines = generate_latest(guarded.served.context.measures.registry).decode().splitlines()
+    assert sum(not line.startswith("#") for line in lines) <= MOST_SERIES
