@@ -78,7 +78,7 @@ class EngineSettings(Section):
     adapter_slots: int = Field(32, ge=1, le=512)
     """Adapters of one base that can be resident at once; beyond it the one unused for longest leaves."""
     memory_bytes: int = Field(0, ge=0)
-    """Memory for all bases together; 0 is 70 % of the device's. Beyond it the base unused for longest leaves."""
+    """Memory for all bases and their adapters; 0 is 70 % of the device's. Beyond it the longest unused leave."""
     adapter_roots: Names = ["models", "data/agent_train_runs"]
     """Folders, in the home folder or absolute, from which adapters may be added by path."""
     prompt_cache_bytes: int = Field(512 * 1024 * 1024, ge=0)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -67,8 +68,18 @@ class Limits:
 class Residence:
     """A base in memory and the rows in it."""
 
-    def __init__(self, base: Base, limits: Limits, prefixes: PrefixCache, counters: Counters, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        base: Base,
+        limits: Limits,
+        fits: Callable[[BaseId, int], bool],
+        prefixes: PrefixCache,
+        counters: Counters,
+        outbox: Outbox,
+    ) -> None:
         self._limits = limits
+        self._fits = fits
+        """Whether so many more bytes may be taken for a base; others that are idle leave for them."""
         self._counters = counters
         self._outbox = outbox
         self._prefixes = prefixes
@@ -103,6 +114,11 @@ class Residence:
     def waiting_for(self) -> frozenset[AdapterId]:
         """Adapters that rows wait for a slot for."""
         return frozenset(row.adapter_id for row in self._waiting if row.adapter_id is not None)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the base and of its adapters."""
+        return self.served.nbytes + self._model.nbytes(self._table.slots, self._table.rank)
 
     @property
     def resident(self) -> tuple[AdapterId, ...]:
@@ -141,7 +157,7 @@ class Residence:
             return
         began = time.perf_counter()
         slots, rank = self._table.slots, self._table.rank
-        slot = self._table.take(adapter.adapter_id, adapter.rank)
+        slot = self._table.take(adapter.adapter_id, adapter.rank, partial(self._may_be_so_large, adapter))
         try:
             if (self._table.slots, self._table.rank) != (slots, rank):
                 self._model.grow(self._table.slots, self._table.rank)
@@ -188,6 +204,11 @@ class Residence:
 
     def _new_batch(self) -> Batch:
         return Batch(self._model, self._limits.max_rows, self._limits.prefill_step_tokens)
+
+    def _may_be_so_large(self, adapter: Adapter, slots: int, rank: int) -> bool:
+        now = self._model.nbytes(self._table.slots, self._table.rank)
+        more = self._model.nbytes(slots, rank, adapter.pairs) - now
+        return more <= 0 or self._fits(self.served.base, more)
 
     def _slot_for(self, row: Row) -> int:
         if row.adapter is not None:

@@ -8,12 +8,12 @@ time and memory), so one batch mixes adapters and a swap is a slot write. A laye
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from catalog.base import blas
 from catalog.base.lora import Adapter, LinearShape, linear_shapes
-from catalog.errors import Overloaded
+from catalog.errors import Overloaded, Unavailable
 from catalog.ids import AdapterId
 from gateway.engine.magnitudes import Magnitudes
 
@@ -25,6 +25,7 @@ from mlx.utils import tree_unflatten  # noqa: E402
 
 BASE_SLOT = 0
 FIRST_SLOTS = 4
+FLOAT_BYTES = 4
 
 
 Route = int | mx.array
@@ -136,6 +137,11 @@ class SlotModel:
             changed += layer.magnitudes.write(slot, matrices, None if magnitude is None else mx.array(magnitude))
         mx.eval(changed)
 
+    def nbytes(self, slots: int, rank: int, more_paths: Collection[str] = ()) -> int:
+        """What the stacks take in memory, or would with these slots, this rank and more layers."""
+        shapes = [self.shapes[path] for path in {*self._slotted, *more_paths}]
+        return slots * rank * FLOAT_BYTES * sum(shape.inputs + shape.outputs for shape in shapes)
+
     def grow(self, slots: int, rank: int) -> None:
         """Widen every layer that has slots."""
         for path, layer in self._slotted.items():
@@ -147,7 +153,8 @@ class SlotModel:
 class SlotTable:
     """Which adapter is in which slot and how many rows need it. Decides; `SlotModel` does.
 
-    Begins small and doubles up to `most` adapters; then the slot unused for longest is taken, never one that is needed.
+    Begins small and doubles up to `most` adapters while memory allows; then the slot unused for longest is taken, never
+    one that is needed.
     """
 
     def __init__(self, most: int) -> None:
@@ -173,13 +180,19 @@ class SlotTable:
         if adapter_id is not None:
             self._rows[adapter_id] -= 1
 
-    def take(self, adapter_id: AdapterId, rank: int) -> int:
+    def take(self, adapter_id: AdapterId, rank: int, fits: Callable[[int, int], bool]) -> int:
         """A slot for a new adapter: a free one, a new one, else that of the idle adapter used longest ago.
 
-        Afterwards `slots` and `rank` say how large the stacks must be. Raises Overloaded when every slot is needed.
+        Afterwards `slots` and `rank` say how large the stacks must be, never larger than what `fits`. Raises Overloaded
+        when every slot is needed, Unavailable when the adapter never fits.
         """
-        if len(self._slot_of) == self.slots - 1:
-            self.slots = min(self._most, 2 * self.slots - 1)
+        wider = max(self.rank, rank)
+        if not fits(self.slots, wider):
+            problem = f"An adapter of rank {rank} does not fit in memory."
+            raise Unavailable(problem, hint="Raise engine.memory_bytes.", code="no_memory")
+        more = min(self._most, 2 * self.slots - 1)
+        if len(self._slot_of) == self.slots - 1 and more > self.slots and fits(more, wider):
+            self.slots = more
         used = set(self._slot_of.values())
         free = next((slot for slot in range(1, self.slots) if slot not in used), None)
         if free is None:
@@ -187,7 +200,7 @@ class SlotTable:
             if idle is None:
                 raise Overloaded("Every adapter slot is in use.", retry_after_s=1, hint="Try again in a moment.")
             free = self._slot_of.pop(idle)
-        self.rank = max(self.rank, rank)
+        self.rank = wider
         self._slot_of[adapter_id] = free
         self._rows.setdefault(adapter_id, 0)
         return free

@@ -157,15 +157,26 @@ class Worker:
             self._make_room(self._loader.size_of(base))
             loaded = self._loader.load(base)
             try:
-                self._residences[base] = Residence(loaded, self._limits, self._prefixes, self.counters, self._outbox)
+                self._residences[base] = Residence(
+                    loaded, self._limits, self._fits, self._prefixes, self.counters, self._outbox
+                )
             except (RuntimeError, ValueError) as error:
                 raise EngineFailed(f"The base {base} could not be made ready: {error}") from error
         return self._residences[base]
 
-    def _make_room(self, needed_bytes: int) -> None:
-        """Let idle bases leave, the one unused for longest first, until a new one fits."""
+    def _fits(self, base: BaseId, more_bytes: int) -> bool:
+        """Whether a base may take more memory, for its adapters; other bases leave for it when they are idle."""
+        try:
+            self._make_room(more_bytes, sparing=base)
+        except Overloaded:
+            return False
+        return True
+
+    def _make_room(self, needed_bytes: int, sparing: BaseId | None = None) -> None:
+        """Let idle bases leave, the one unused for longest first, until what is needed fits."""
         while self._residences and self._used_bytes() + needed_bytes > self._memory.budget_bytes:
-            idle = [one for one in self._residences.values() if not one.has_rows and not one.waiting]
+            others = [one for base, one in self._residences.items() if base != sparing]
+            idle = [one for one in others if not one.has_rows and not one.waiting]
             if not idle:
                 raise Overloaded(
                     "Another base needs the memory now.", retry_after_s=1, hint="Raise engine.memory_bytes, or wait."
@@ -173,7 +184,7 @@ class Worker:
             self._unload(min(idle, key=lambda one: one.used_at).served.base)
 
     def _used_bytes(self) -> int:
-        return sum(residence.served.nbytes for residence in self._residences.values())
+        return sum(residence.nbytes for residence in self._residences.values())
 
     def _unload(self, base: BaseId) -> bool:
         residence = self._residences.get(base)
