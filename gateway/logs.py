@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Callable
 
 _PLAIN = re.compile(r"[a-zA-Z0-9._\-/:@+%,*{}]+")
 
@@ -39,21 +40,22 @@ class LineFormatter(logging.Formatter):
 
 
 class LineHandler(logging.Handler):
-    """Writes lines to a file descriptor."""
+    """Writes lines to a file descriptor; `lost` is told of each that was not written, or not whole."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, lost: Callable[[], None]) -> None:
         super().__init__()
         self.setFormatter(LineFormatter())
-        self.dropped = 0
-        """Lines that were not written, or not whole."""
         self._descriptor = descriptor
+        self._lost = lost
 
     def emit(self, record: logging.LogRecord) -> None:
         line = self.format(record).encode("utf-8", "backslashreplace") + b"\n"
         try:
-            self.dropped += os.write(self._descriptor, line) != len(line)
+            is_whole = os.write(self._descriptor, line) == len(line)
         except OSError:  # a full disk, or nobody reads
-            self.dropped += 1
+            is_whole = False
+        if not is_whole:
+            self._lost()
 
 
 def quoted(text: str) -> str:
@@ -67,13 +69,12 @@ def _escaped(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def configure() -> LineHandler:
-    """Send every logger of this process to standard error."""
-    handler = LineHandler(sys.stderr.fileno())
+def configure(lost: Callable[[], None]) -> None:
+    """Send every logger of this process to standard error; `lost` is told of each line that could not be written."""
+    handler = LineHandler(sys.stderr.fileno(), lost)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     # "Optimization" in Python's logging HOWTO: a record is made for every request, and no line shows these
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     for noisy in ("uvicorn", "uvicorn.error", "aiohttp", "asyncio", "httpx", "huggingface_hub", "transformers"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    return handler

@@ -56,7 +56,6 @@ def serve(loaded: Loaded, home: Path, environ: Mapping[str, str]) -> int:
     if obstacle := keys.obstacle(settings.gateway, home):
         print(f"ragweld: {obstacle}", file=sys.stderr)
         return os.EX_CONFIG
-    logs.configure()
     try:
         listener = bind(settings.gateway)
     except OSError as error:
@@ -64,6 +63,7 @@ def serve(loaded: Loaded, home: Path, environ: Mapping[str, str]) -> int:
         print(f"ragweld: cannot listen on {where}: {error.strerror}. Choose another with --port.", file=sys.stderr)
         return os.EX_CONFIG
     context = build(loaded, home, environ, engine(settings, home))
+    logs.configure(context.measures.log_line_lost)
     server = GatewayServer(create_asgi(context), settings.gateway, context.lifecycle)
     host, port = listener.getsockname()[:2]
     spare_the_collector()

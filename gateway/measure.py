@@ -63,6 +63,9 @@ class Measures:
     def http_answer(self, route: str, status: int) -> None:
         self._counter("ragweld_http_requests_total", route, str(status)).inc()
 
+    def log_line_lost(self) -> None:
+        self._counter("ragweld_log_lines_lost_total").inc()
+
     def fallback(self, provider: str, reason: str) -> None:
         self._counter("ragweld_fallbacks_total", provider, reason).inc()
 

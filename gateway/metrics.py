@@ -121,5 +121,6 @@ GATEWAY_METRICS: tuple[MetricSpec, ...] = (
         "ragweld_chats_total", "counter", "Chats that were to be kept, by outcome: kept, or dropped.", ("outcome",)
     ),
     MetricSpec("ragweld_unreadable_tool_calls_total", "counter", "Tool blocks given back as text, not being a call."),
+    MetricSpec("ragweld_log_lines_lost_total", "counter", "Log lines that could not be written, as on a full disk."),
     MetricSpec("ragweld_build_info", "gauge", "1; version, device and base as labels.", ("version", "device", "base")),
 )

@@ -14,6 +14,7 @@ UNUSED: Mapping[str, str] = {
     "vllm:num_requests_running": "for Kubernetes' routers; the same as ragweld_engine_rows",
     "vllm:kv_cache_usage_perc": "for Kubernetes' routers; the same as queued tokens of their limit",
     "vllm:lora_requests_info": "for Kubernetes' routers; a list of names in a label is no number to draw",
+    "ragweld_log_lines_lost_total": "a log that cannot be written is seen on the disk's own panel",
     "ragweld_train_eval_accuracy": "preference runs are new; Learning shows what every run has",
     "ragweld_train_eval_margin": "preference runs are new; Learning shows what every run has",
 }

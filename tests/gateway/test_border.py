@@ -90,3 +90,10 @@ def test_requests_are_counted_by_route_never_by_text(gateway: Served, engine: Sc
     gateway.call("GET", "/some/text/of/a/client")
     assert gateway.metric("ragweld_http_requests_total", route="unmatched", status="404") == before + 1
     assert b"/some/text" not in gateway.call("GET", "/metrics").body
+
+
+def test_an_administrators_log_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
+    (tmp_path / "data" / "admin_log.jsonl").mkdir(parents=True)  # as good as a full disk
+    with served(tmp_path, ScriptedEngine()) as gateway:
+        assert gateway.call("POST", "/api/keys", {"name": "guest", "scopes": ["chat"]}).status < 300
+        assert gateway.chat().status == 200

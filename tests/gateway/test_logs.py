@@ -32,10 +32,11 @@ def test_a_value_that_is_plain_stays_as_it_is_and_every_other_is_json() -> None:
     ]  # fmt: skip
 
 
-def test_a_line_that_cannot_be_written_is_counted() -> None:
+def test_a_line_that_cannot_be_written_is_counted_and_stops_nobody() -> None:
     full = os.open("/dev/full", os.O_WRONLY)
-    handler = LineHandler(full)
+    lost: list[int] = []
+    handler = LineHandler(full, lambda: lost.append(1))
     handler.handle(record("a"))
     os.close(full)
     handler.handle(record("b"))
-    assert handler.dropped == 2
+    assert len(lost) == 2
