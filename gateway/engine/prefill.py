@@ -17,8 +17,8 @@ blas.preload()
 
 import mlx.core as mx  # noqa: E402
 
-MIN_CHUNK_TOKENS = 64
-"""Of one row in one step, however many read beside it: smaller chunks are slow."""
+MIN_CHUNK_TOKENS = 128
+"""Of one row in one step, however many read beside it: most first questions are shorter and need one chunk only."""
 CLEAR_EVERY_TOKENS = 4096
 """MLX keeps freed buffers for later ones of the same size; those of chunks come in many sizes."""
 

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from catalog.base import blas
 from catalog.base.load import Base
@@ -32,6 +33,8 @@ import mlx.core as mx  # noqa: E402
 from mlx_lm.utils import maybe_set_recommended_wired_limit  # noqa: E402
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 STOPPING = Unavailable("The gateway is stopping.", code="shutting_down")
 
@@ -67,6 +70,8 @@ class Worker:
         self._residences: dict[BaseId, Residence] = {}
         self._prefixes = PrefixCache(memory.prefix_bytes)
         self._outbox: Outbox = []
+        self._owed: Callable[[RagweldError], None] | None = None
+        """Who waits for what is being done now."""
         self.counters = Counters()
 
     def start(self) -> None:
@@ -98,7 +103,7 @@ class Worker:
 
     def load(self, base: BaseId, done: Callable[[Served | RagweldError], None]) -> None:
         """Bring a base into memory, unless it is there, and tell what it is."""
-        self._mailbox.put(lambda: done(self._try_load(base)))
+        self._mailbox.put(lambda: self._answer(done, lambda: self._try_load(base)))
 
     def unload(self, base: BaseId, done: Callable[[bool], None]) -> None:
         """Let a base leave memory, unless something is decoded in it; tell whether it is gone."""
@@ -106,7 +111,7 @@ class Worker:
 
     def make_resident(self, base: BaseId, adapter: Adapter, done: Callable[[RagweldError | None], None]) -> None:
         """Put an adapter into a slot now, so that its first request waits for nothing."""
-        self._mailbox.put(lambda: done(self._try_swap(base, adapter)))
+        self._mailbox.put(lambda: self._answer(done, lambda: self._try_swap(base, adapter)))
 
     def forget_prefixes(self) -> None:
         """Drop every cached prefix."""
@@ -122,7 +127,11 @@ class Worker:
                 self._step()
             except Exception as error:
                 log.exception("engine: a step failed")
-                self._fail_all(EngineFailed(f"The engine failed while it was answering: {error}", hint="Try again."))
+                failed = EngineFailed(f"The engine failed while it was answering: {error}", hint="Try again.")
+                self._fail_all(failed)
+                if self._owed is not None:
+                    self._owed(failed)
+                    self._owed = None
             self._tell()
         self._refuse_the_rest()
         if wired_before is not None:
@@ -206,6 +215,13 @@ class Worker:
         for base, residence in list(self._residences.items()):
             if residence.used_at <= limit:
                 self._unload(base)
+
+    def _answer(self, done: Callable[[T | RagweldError], None], work: Callable[[], T | RagweldError]) -> None:
+        """Do what was asked and tell; where it breaks in a way nobody foresaw, the loop above tells that."""
+        self._owed = done
+        result = work()
+        self._owed = None
+        done(result)
 
     def _try_load(self, base: BaseId) -> Served | RagweldError:
         try:
