@@ -274,7 +274,10 @@ class AdapterStore:
             found = [path.name for path in self.root.glob(f"{pointer}*") if path.is_dir()] if pointer.isalnum() else []
         if len(found) != 1:
             raise NotFound(
-                f"{base} has no adapter {pointer!r}.", hint="GET /v1/models lists what can answer.", param="model"
+                f"{base} has no adapter {pointer!r}.",
+                hint="GET /v1/models lists what can answer.",
+                param="model",
+                code="model_not_found",
             )
         return AdapterId(found[0])
 

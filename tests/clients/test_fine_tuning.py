@@ -144,7 +144,7 @@ def test_the_best_step_is_the_checkpoint(story: Story) -> None:
 
 def test_a_deleted_model_is_gone(story: Story) -> None:
     assert story.model not in story.listed_after_deletion
-    assert story.refused is not None
+    assert story.refused == "model_not_found"
 
 
 def test_a_job_can_be_cancelled(story: Story) -> None:

@@ -232,8 +232,9 @@ def test_a_fine_tuned_model_is_deleted_unless_it_is_active_and_not_rolled_back(g
     gone = client.models.delete(name)
     assert (gone.id, gone.deleted, gone.object) == (name, True, "model")
     assert name not in {model.id for model in client.models.list()}
-    with pytest.raises(openai.NotFoundError):
+    with pytest.raises(openai.NotFoundError) as missing:
         client.models.delete(name)
+    assert missing.value.code == "model_not_found"
 
 
 @pytest.mark.parametrize("model", ["ragweld", f"ragweld:{BASE}", f"{BASE}@base", "gpt-4o", "local:qwen"])
