@@ -25,7 +25,7 @@ from catalog.settings import TrainerSettings
 from tests.bench.trainers import NANO, default_plan
 from tests.house import REPOSITORY, free_ports
 
-DEADLINE_S = 120.0
+DEADLINE_S = 400.0
 POLL_S = 0.02
 
 

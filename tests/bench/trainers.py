@@ -2,7 +2,8 @@
 
 Both get the same base, conversations, rows at once, rank, targets, optimizer and rate, and the same BLAS. Each tells
 the wall and processor seconds at some of its steps, so that start-up is no part of the pace. Ours is `train_next`,
-whole, with telemetry, events and saves; the reference is `mlx_lm.lora`'s `train_model` without its evaluations.
+whole, with telemetry, events and saves, but no loss surface, which the reference does not have and which has a budget
+of its own; the reference is `mlx_lm.lora`'s `train_model` without its evaluations.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class Told:
     cpu_s: float
     peak_bytes: int | None = None
     tokens: int = 0
-    """Supervised, up to this step, as the reference counts them: one padding token a row is among them."""
+    """Supervised, up to this step, as the reference counts them: a padding token of every row is among them."""
     eval_loss: float | None = None
 
 
@@ -118,7 +119,7 @@ def plan(base: Path, data: Path, **changes: object) -> Plan:
     values |= {"lr": LEARNING_RATE, "lr_schedule": "constant", "warmup_ratio": 0.0, "max_length": 2048}
     values |= {"lora_rank": RANK, "lora_alpha": RANK * SCALE, "lora_dropout": 0.0}
     values |= {"lora_target_modules": [*ATTENTION, *MLP], "telemetry_interval_steps": 2}
-    values |= {"promote_if_improves": False, "promote_epsilon": 0.0, "eval_interval_steps": 100_000}
+    values |= {"surface_grid": 0, "promote_if_improves": False, "promote_epsilon": 0.0, "eval_interval_steps": 100_000}
     return Plan.model_validate(values | changes)
 
 

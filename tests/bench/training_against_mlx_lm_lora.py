@@ -81,9 +81,9 @@ def _pace(told: list[Told], first_step: int, supervised_per_step: float) -> Pace
 
 
 def reference_pace(told: list[Told]) -> Pace:
-    """After the first epoch, by its own count of tokens."""
+    """After the first epoch, by its own count of tokens, less the one padding token that it learns of every row."""
     first, last = told[1], told[-1]
-    tokens = last.tokens - first.tokens
+    tokens = last.tokens - first.tokens - trainers.BATCH * (last.step - first.step)
     return Pace(tokens / (last.wall_s - first.wall_s), tokens / (last.cpu_s - first.cpu_s))
 
 

@@ -21,7 +21,7 @@ from tests.bench.trainers import Told
 VOCABULARY = 151_936
 TOKENS = 1024
 ANSWER_WORDS = 120
-STEPS = 3
+STEPS = 1
 
 
 def main() -> None:
