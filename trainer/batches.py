@@ -2,8 +2,8 @@
 
 Rows of like length share a micro-batch, so that little is padding (the reference's length sort is a no-op and pads
 away half of its work on chat data: mlx-lm issue 596). Packing rows into long ones was measured beside it and lost, 1.60
-of the reference's pace against 2.0: attention over a packed row of 640 tokens costs its square. Nothing here depends on what happened before, so a resumed run
-can equal one that was never stopped. `tests/trainer/test_batches.py`.
+of the reference's pace against 2.0: attention over a packed row of 640 tokens costs its square. Nothing here depends on
+what happened before, so a resumed run can equal one that was never stopped. `tests/trainer/test_batches.py`.
 """
 
 from __future__ import annotations
