@@ -113,6 +113,9 @@ class Voice(Protocol):
 class Scene(Protocol):
     """Who draws it."""
 
+    def open(self, through_step: int) -> None:
+        """Go on after a step; 0 is the beginning. May raise Halted."""
+
     def observed(self, reading: RunSnapshot, displacement: mx.array, sketch: projection.Vector) -> None:
         """A telemetry point."""
 
@@ -152,7 +155,8 @@ def run(
     mx.clear_cache()
     if walk.course.halted is None or walk.course.halted.status not in RESUMABLE:
         reporter.release()
-        picture.end()
+        if walk.course.steps_done:
+            picture.end()
     return walk.course
 
 
@@ -184,6 +188,7 @@ class _Walk:
 
     def to_the_end(self) -> None:
         """Every step until patience is over, with all held-out rows measured before the first and as planned."""
+        self._picture.open(self.course.steps_done)
         if self._lesson.measure_reference(self._look):
             self._reporter.say("What the base without its adapter holds of every pair is measured, once.")
         if self._exams and self.course.base is None:

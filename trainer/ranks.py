@@ -153,6 +153,9 @@ class _Mute:
 class _NoPicture:
     """Rank 0 draws."""
 
+    def open(self, through_step: int) -> None:
+        pass
+
     def observed(self, reading: RunSnapshot, displacement: mx.array, sketch: Vector) -> None:
         pass
 

@@ -127,7 +127,6 @@ def _learn(run: Run, place: Workplace, watch: Watch, prepared: Lesson, reporter:
         ranks.begin_alike(place.world, prepared, _checkpoint(prepared, reporter, begun))
     # What only rank 0 does must neither exchange nor halt it alone.
     picture = LivePicture(prepared, reporter, easel_of(run, place), watch.look if place.world.size == 1 else watch.live)
-    picture.open(begun.steps_done)
     look = ranks.halting_together(place.world, watch.look)
     return course.run(prepared, reporter, picture, look, place.clock, saver, begun)
 

@@ -281,6 +281,15 @@ def test_a_cancelled_run_ends_between_two_micro_batches_and_keeps_its_best(home:
     assert home.adapters.active(BaseId(run.plan.base)) is None
 
 
+def test_a_cancel_before_the_first_look_is_a_cancel_and_no_failure(home: Home, make_plan: MakePlan) -> None:
+    run = home.store.create("default", make_plan())
+    assert train_next(
+        replace(home.place, clock=after_looks(1, lambda: home.store.apply(run.run_id, CancelRequested())))
+    )
+    ended = home.store.get(run.run_id)
+    assert (ended.status, ended.reason) == ("cancelled", "Cancelled on request.")
+
+
 def test_a_run_cancelled_in_the_queue_is_not_taken(home: Home, make_plan: MakePlan) -> None:
     run = home.store.create("default", make_plan())
     home.store.apply(run.run_id, CancelRequested())
