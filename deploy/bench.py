@@ -34,7 +34,7 @@ def run(words: argparse.Namespace, url: str, key: str, say: Callable[[str], None
         "prompts": words.prompt or list(DEFAULT_PROMPTS),
         "max_tokens": words.max_tokens,
     }
-    made = _post(f"{(words.url or url).rstrip('/')}/api/benchmark/run", body, key)
+    made = post(f"{(words.url or url).rstrip('/')}/api/benchmark/run", body, key)
     for line in table(made):
         say(line)
 
@@ -73,7 +73,8 @@ def _one_line(text: str) -> str:
     return shown if len(shown) <= 200 else f"{shown[:199]}…"
 
 
-def _post(url: str, body: Mapping[str, Any], key: str) -> dict[str, Any]:
+def post(url: str, body: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """What the gateway answers; raises Unavailable when it does not, InvalidRequest when it refuses."""
     import urllib.error  # with http and ssl behind it, too slow for every `ragweld --help`
     import urllib.request
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catalog.errors import InvalidRequest, RagweldError
-from deploy import backfill, bench, data, desk, export
+from deploy import backfill, bench, data, desk, export, runs
 from deploy.film import record
 
 if TYPE_CHECKING:
@@ -190,6 +190,15 @@ def _export(invocation: Invocation) -> int:
     return os.EX_OK
 
 
+def _runs(invocation: Invocation) -> int:
+    from deploy import launch
+
+    _quiet_libraries()
+    url = launch.house_of(invocation.loaded, invocation.home).gateway.url
+    key = invocation.environ.get(bench.KEY_VARIABLE, "")
+    return os.EX_OK if runs.run(invocation.words, invocation.home, url, key, _say) else os.EX_DATAERR
+
+
 def _record(invocation: Invocation) -> int:
     record.run(invocation.words, _say)
     return os.EX_OK
@@ -283,6 +292,14 @@ COMMANDS = {
         "Writes the adapter of a run, or one by its name or id, into a folder for use elsewhere. Needs no gateway.",
         {},
         export.arguments,
+    ),
+    "runs": Command(
+        _runs,
+        "training runs: list, show, pause, resume, cancel, promote, verify",
+        "Looks at runs and asks things of them. `verify` derives again what a run's files say: hashes, the dataset's "
+        "split, the summary, and with --loss the held-out loss.",
+        {},
+        runs.arguments,
     ),
     "metrics": Command(
         _metrics,

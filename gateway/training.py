@@ -5,7 +5,6 @@ The trainer is never called: a queued run lies in the catalog until it takes it,
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,15 +14,16 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from catalog import checks, datasets, events
-from catalog.adapters import MANIFEST_FILE, AdapterStore, AliasMove
+from catalog import datasets, events
+from catalog.adapters import AdapterStore, AliasMove
 from catalog.base import locate
 from catalog.errors import Conflict
 from catalog.ids import AdapterId, BaseId
 from catalog.plan import Profile, RunRequest, check_fits, resolve
-from catalog.runs import NO_LABELS, Decided, Labels, Promotion, Run, RunStore, Summary, stamp
+from catalog.runs import NO_LABELS, Decided, Labels, Promotion, Run, RunStore, stamp
 from catalog.settings import Settings
 from catalog.uploads import FileStore, is_file_id
+from gateway import diff
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +92,8 @@ def _verify_gate(request: RunRequest, settings: Settings, home: Path) -> None:
     training = settings.training
     asked = training.ragweld_agent_gate_checks_path if request.gate_checks_path is None else request.gate_checks_path
     if asked:
+        from catalog import checks  # its judges take 15 MB, and few gateways need them
+
         checks.read(home / Path(asked).expanduser())
     kept = request.gate_regression_path
     kept = training.ragweld_agent_gate_regression_path if kept is None else kept
@@ -169,50 +171,6 @@ def stored_events(run_id: str, runs: RunStore) -> bytes:
     return b"".join(stored.line + b"\n" for stored in lines)
 
 
-def diff(request: DiffRequest, runs: RunStore) -> dict[str, Any]:
-    """Two runs side by side: what differs in their setting, and by how much their results do."""
-    baseline, current = runs.get(request.baseline_run_id), runs.get(request.current_run_id)
-    return compare(baseline, current, *(_rows_seen(run, runs.model_folder(run.run_id)) for run in (baseline, current)))
-
-
-def compare(baseline: Run, current: Run, rows_before: object, rows_after: object) -> dict[str, Any]:
-    """Deltas are current minus baseline; null where a side is missing. `rows_*` say what was learned from. Pure."""
-    obstacles = []
-    if baseline.plan.base != current.plan.base:
-        obstacles.append("they adapt different bases")
-    if baseline.plan.loss_kind != current.plan.loss_kind:
-        obstacles.append("their objectives, and so their losses, differ")
-    if rows_before != rows_after:
-        obstacles.append("their rows, or which of them were held out, differ")
-    before, after = baseline.summary or Summary(), current.summary or Summary()
-    if (before.primary_metric, before.primary_goal) != (after.primary_metric, after.primary_goal):
-        obstacles.append("their metrics differ")
-    best = _delta(before.primary_best, after.primary_best)
-    return {
-        "baseline_run_id": baseline.run_id,
-        "current_run_id": current.run_id,
-        "compatible": not obstacles,
-        "reason": "; ".join(obstacles) or None,
-        "primary_metric": after.primary_metric,
-        "primary_goal": after.primary_goal,
-        "baseline": before.model_dump(mode="json"),
-        "current": after.model_dump(mode="json"),
-        "delta_best": best,
-        "delta_final": _delta(before.primary_final, after.primary_final),
-        "delta_time_to_best_secs": _delta(before.time_to_best_secs, after.time_to_best_secs),
-        "delta_stability_stddev": _delta(before.stability_stddev, after.stability_stddev),
-        "improved": None if best is None or obstacles else best < 0,
-    }
-
-
-def _delta(before: float | None, after: float | None) -> float | None:
-    return None if before is None or after is None else after - before
-
-
-def _rows_seen(run: Run, folder: Path) -> object:
-    """What tells whether two runs saw the same rows on the same sides: the manifest's digests, else the plan."""
-    try:
-        dataset = json.loads((folder / MANIFEST_FILE).read_bytes())["dataset"]
-        return dataset["rows_sha256"], dataset["held_out_sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return run.plan.dataset_path, run.plan.validation_path, run.plan.seed
+def compare(request: DiffRequest, runs: RunStore) -> dict[str, Any]:
+    """Two runs side by side; raises NotFound."""
+    return diff.compare(diff.read(request.baseline_run_id, runs), diff.read(request.current_run_id, runs))

@@ -12,53 +12,14 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from catalog import __version__, files
 from catalog.adapters import CONFIG_FILE, GOLDEN_FILE, MANIFEST_FILE, NPZ_FILE, WEIGHTS_FILE, AdapterConfig, Golden
 from catalog.base import blas
-from catalog.plan import Plan
-from catalog.runs import Summary
+from catalog.manifest import Manifest
 
 blas.preload()
 
 import mlx.core as mx  # noqa: E402
-
-
-class DatasetRecord(BaseModel):
-    """Which rows were learned from and which were only measured on."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    path: str
-    bytes_sha256: str
-    rows_sha256: str
-    split_seed: int
-    held_out_sha256: list[str]
-    """Digest of each held-out conversation."""
-    train_rows: int
-    held_out_rows: int
-    dropped_rows: int
-    """Longer than max_length, on either side."""
-    train_tokens: int
-    supervised_tokens: int
-
-
-class Manifest(BaseModel):
-    """Everything that decided the adapter."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    run_id: str
-    base: str
-    precision: str
-    device: str
-    plan: Plan
-    dataset: DatasetRecord
-    best_step: int
-    steps_done: int
-    summary: Summary
-    versions: dict[str, str]
 
 
 def package_versions() -> dict[str, str]:

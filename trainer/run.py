@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from catalog import files, pictures
-from catalog.adapters import AdapterStore, short
+from catalog import files, pictures, verify
+from catalog.adapters import MANIFEST_FILE, AdapterStore, short
 from catalog.base import device
 from catalog.base.lora import remove_adapter
 from catalog.errors import Conflict, RagweldError
 from catalog.ids import AdapterId
+from catalog.manifest import DatasetRecord, Manifest
 from catalog.runs import Ended, Paused, Promotion, Run, RunStore, stamp
 from trainer import artifacts, checkpoints, course, deaths, golden, lesson, memory, promote, ranks
-from trainer.artifacts import DatasetRecord, Manifest
 from trainer.checkpoints import Checkpoint, Pace, Saver
 from trainer.course import Course
 from trainer.exporter import Board
@@ -174,7 +174,8 @@ def _keep(run: Run, place: Workplace, prepared: Lesson, done: Course, reporter: 
     if done.kept is None:
         return None
     folder = place.store.model_folder(run.run_id)
-    manifest = _manifest(run, prepared, done, done.kept.step)
+    parent = place.adapters.active(prepared.base.base)
+    manifest = _manifest(run, prepared, done, done.kept.step, parent)
     asked = golden.heard(prepared, done.kept.tensors)
     artifacts.write(folder, done.kept.tensors, prepared.config, manifest, asked)
     adapter_id = place.adapters.put(folder, name=run.run_id)
@@ -182,14 +183,16 @@ def _keep(run: Run, place: Workplace, prepared: Lesson, done: Course, reporter: 
     return adapter_id
 
 
-def _manifest(run: Run, prepared: Lesson, done: Course, step: int) -> Manifest:
+def _manifest(run: Run, prepared: Lesson, done: Course, step: int, parent: AdapterId | None) -> Manifest:
     train_side, held_out = prepared.material.train, prepared.material.held_out
     dataset = prepared.material.dataset
     return Manifest(
         run_id=run.run_id,
         base=prepared.base.base,
+        base_files=verify.base_files(prepared.base.base),
         precision=prepared.base.precision,
         device=device.current().name,
+        parent_adapter=parent,
         plan=run.plan,
         dataset=DatasetRecord(
             path=run.plan.dataset_path,
@@ -219,7 +222,7 @@ def _announce(run: Run, place: Workplace, verdict: Verdict, adapter_id: AdapterI
             place.adapters.mirror(adapter_id, place.mirror(run.scope))
         except (OSError, RagweldError) as error:
             reporter.say(f"The adapter is active, but the copy for its users was not made: {error}")
-    return Promotion(
+    promotion = Promotion(
         promoted=verdict.promote,
         adapter_id=adapter_id,
         reason=verdict.reason,
@@ -229,3 +232,15 @@ def _announce(run: Run, place: Workplace, verdict: Verdict, adapter_id: AdapterI
         base_loss=verdict.base_loss,
         decision=verdict.decision,
     )
+    _record(place.store.model_folder(run.run_id), promotion, reporter)
+    return promotion
+
+
+def _record(folder: Path, promotion: Promotion, reporter: Reporter) -> None:
+    """Write the decision into the run's own manifest, beside what it was about."""
+    path = folder / MANIFEST_FILE
+    manifest = Manifest.model_validate_json(path.read_bytes()).model_copy(update={"promotion": promotion})
+    try:
+        files.write_bytes(path, manifest.model_dump_json(indent=2).encode() + b"\n")
+    except OSError as error:
+        reporter.warn(f"The decision is in run.json, and not in the manifest: {error.strerror}.")

@@ -13,7 +13,7 @@ from pathlib import Path
 from catalog.datasets import lines
 from catalog.datasets.conversation import Conversation, Example, Message, Preference, Tool
 from catalog.datasets.defects import Defects
-from catalog.datasets.reading import Dataset, Reader, read, verify
+from catalog.datasets.reading import Dataset, Reader, digest_of, read, verify
 from catalog.datasets.sides import Split, split
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Split",
     "Tool",
     "count_rows",
+    "digest_of",
     "read",
     "sample_path",
     "split",

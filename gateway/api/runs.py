@@ -10,7 +10,7 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from catalog import events
+from catalog import events, verify
 from catalog.adapters import AliasMove
 from catalog.errors import Conflict, Unavailable
 from catalog.ids import BaseId
@@ -133,6 +133,17 @@ async def _no_content(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
+@get("/api/agent/train/run/{run_id:str}/verify")
+async def verify_run(request: Request[Any, Any, Any], run_id: FromPath[str]) -> dict[str, Any]:
+    """What the run's files say, derived again; reads all of them, and the base's."""
+    here = context.of(request)
+
+    def derive() -> verify.Verification:
+        return verify.verify(here.runs.get(run_id), here.runs, here.adapters, here.home)
+
+    return (await asyncio.to_thread(derive)).model_dump(mode="json")
+
+
 @post("/api/agent/train/run/{run_id:str}/cancel", status_code=200)
 async def cancel(request: Request[Any, Any, Any], run_id: FromPath[str]) -> dict[str, Any]:
     """Ask a run to end; 409 when it has ended otherwise."""
@@ -185,7 +196,7 @@ async def promote(request: Request[Any, Any, Any], run_id: FromPath[str]) -> dic
 async def diff(request: Request[Any, Any, Any], run_id: FromPath[str]) -> dict[str, Any]:
     """Compare two runs; the one in the path is the current one unless the body says otherwise."""
     wanted = await reading.body_of(request, DiffRequest)
-    return await asyncio.to_thread(training.diff, wanted, context.of(request).runs)
+    return await asyncio.to_thread(training.compare, wanted, context.of(request).runs)
 
 
 @post("/api/adapters/rollback", status_code=200)
@@ -214,6 +225,7 @@ handlers = [
     get_metrics,
     export_metrics,
     stream_run,
+    verify_run,
     stream_runs,
     pause,
     resume,

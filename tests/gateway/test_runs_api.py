@@ -13,13 +13,12 @@ from safetensors.numpy import save_file
 
 from catalog import settings as stored
 from catalog.adapters import content_id
-from catalog.ids import BaseId
 from catalog.runs import Ended, Paused, RunStore, Summary
 from catalog.settings import Settings
 from gateway import training
 from tests.gateway.scripted import BASE, ScriptedEngine
 from tests.gateway.serving import Reply, Served, served
-from tests.gateway.test_run_stream import PLAN, running
+from tests.gateway.test_run_stream import running
 
 START = "/api/agent/train/start"
 RUN = "/api/agent/train/run"
@@ -282,17 +281,6 @@ def test_a_diff_says_what_became_better(gateway: Served) -> None:
     assert gateway.call("POST", f"{RUN}/{current}/diff", {}).status == 422
 
 
-def test_runs_on_other_rows_are_not_comparable() -> None:
-    run = {"scope": "s", "status": "completed", "plan": PLAN, "created_at": "x", "summary": Summary(primary_best=1.0)}
-    one, other = (training.Run(run_id=name, **run) for name in ("a", "b"))  # type: ignore[arg-type]
-    assert training.compare(one, other, "rows", "rows")["compatible"]
-    diff = training.compare(one, other, "rows", "other rows")
-    assert (diff["compatible"], diff["improved"], diff["delta_best"]) == (False, None, 0.0)
-    assert "rows" in diff["reason"]
-    based = other.model_copy(update={"plan": PLAN.model_copy(update={"base": BaseId("x")})})
-    assert not training.compare(one, based, "rows", "rows")["compatible"]
-
-
 def write_pairs(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [{"prompt": f"q{n}", "chosen": "yes", "rejected": "no"} for n in range(12)]
@@ -326,10 +314,3 @@ def test_an_objective_that_does_not_fit_its_rows_is_400_with_what_to_set(
     assert (reply.status, reply.error["param"]) == (400, param), reply.body
     assert words in reply.error["message"]
     assert gateway.call("GET", "/api/agent/train/runs").json() == {"runs": []}
-
-
-def test_losses_of_different_objectives_are_not_compared(home: Path) -> None:
-    sft = RunStore(home).create("default", PLAN)
-    dpo = RunStore(home).create("default", PLAN.model_copy(update={"objective": "dpo"}))
-    assert "their objectives" in training.compare(sft, dpo, 1, 1)["reason"]
-    assert training.compare(dpo, dpo, 1, 1)["compatible"]

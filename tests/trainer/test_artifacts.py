@@ -17,9 +17,10 @@ from catalog.adapters import CONFIG_FILE, MANIFEST_FILE, NPZ_FILE, WEIGHTS_FILE,
 from catalog.base.load import Base, load
 from catalog.base.lora import LoraSettings, add_lora, linear_shapes, read_adapter
 from catalog.ids import BaseId
+from catalog.manifest import DatasetRecord, Manifest
 from catalog.runs import Summary
 from tests.trainer.conftest import MakePlan
-from trainer.artifacts import DatasetRecord, Manifest, package_versions, write
+from trainer.artifacts import package_versions, write
 
 FILES = {WEIGHTS_FILE, NPZ_FILE, CONFIG_FILE, MANIFEST_FILE}
 
@@ -28,6 +29,7 @@ import os, signal, sys
 from pathlib import Path
 import mlx.core as mx
 from catalog.adapters import AdapterConfig, LoraParameters
+from catalog.manifest import Manifest
 from trainer import artifacts
 left = int(sys.argv[2])
 def count(event, arguments):
@@ -37,7 +39,7 @@ def count(event, arguments):
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 config = AdapterConfig(num_layers=1, lora_parameters=LoraParameters(rank=1, scale=1.0))
-manifest = artifacts.Manifest.model_validate_json(Path(sys.argv[3]).read_bytes())
+manifest = Manifest.model_validate_json(Path(sys.argv[3]).read_bytes())
 sys.addaudithook(count)
 artifacts.write(Path(sys.argv[1]), {"a.lora_a": mx.ones((4, 1))}, config, manifest)
 """

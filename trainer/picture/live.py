@@ -1,8 +1,8 @@
 """The picture of a run while it goes: told of every telemetry point, given a bounded share of the time between steps.
 
 At a telemetry point a sketch and now and then a snapshot are kept. Between steps, while the surface has taken less than
-its share of the run's time, one more of its points is measured; the plane is fitted again whenever there are half as
-many more snapshots, and what was measured before stays shown until the new one has its coarsest grid. What the disk
+its share of the run's time, one more of its points is measured; the plane is fitted again whenever there are twice as
+many snapshots, and what was measured before stays shown until the new one has its coarsest grid. What the disk
 refuses is told, and the run goes on without it. `tests/trainer/picture/test_live.py`; `tests/trainer/test_resume.py`
 proves that a run is bit-equal with it.
 """
@@ -38,6 +38,8 @@ import mlx.core as mx  # noqa: E402
 SNAPSHOTS_FOLDER = "snapshots"
 FIRST_PLANE = 4
 """Snapshots of which the first plane is made."""
+GROWTH = 2.0
+"""The plane is fitted again when there are so many times more of them: each costs the coarsest grid at least."""
 SHOWN_EVERY_S = 1.0
 
 
@@ -72,7 +74,7 @@ class LivePicture:
         points = math.ceil(lesson.steps / lesson.plan.telemetry_interval_steps)
         self._spacing = snapshots.spacing(points, self._numbers, lesson.plan.snapshot_bytes)
         self._kept = 0
-        self._planes: Iterator[int] = plane.milestones(FIRST_PLANE)
+        self._planes: Iterator[int] = plane.milestones(FIRST_PLANE, GROWTH)
         self._next_plane = next(self._planes)
         self._painting: Painter | None = None
         self._shown: Surface | None = None
@@ -138,13 +140,17 @@ class LivePicture:
     def _has_work(self) -> bool:
         if not self._wants_surface:
             return False
-        return self._kept >= self._next_plane or (
-            self._painting is not None and self._painting.survey.next_spot is not None
-        )
+        return self._is_plane_due or (self._painting is not None and self._painting.survey.next_spot is not None)
+
+    @property
+    def _is_plane_due(self) -> bool:
+        """Whether there are twice as many snapshots; what is being measured is shown once before it is left."""
+        shown = self._painting is None or self._painting.survey.has_first_level
+        return shown and self._kept >= self._next_plane
 
     def _go_on(self) -> None:
         """Fit a plane that is due, or measure one point."""
-        if self._kept >= self._next_plane:
+        if self._is_plane_due:
             while self._kept >= self._next_plane:
                 self._next_plane = next(self._planes)
             self._painting = self._new_painting() or self._painting

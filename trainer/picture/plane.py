@@ -78,12 +78,12 @@ def _sign(value: float) -> float:
     return -1.0 if value < 0 else 1.0
 
 
-def milestones(first: int) -> Iterator[int]:
+def milestones(first: int, growth: float = GROWTH) -> Iterator[int]:
     """Counts of points at which a plane is fitted: ever farther apart, so that all fits together cost little."""
     count = first
     while True:
         yield count
-        count = max(count + 1, int(np.ceil(GROWTH * count)))
+        count = max(count + 1, int(np.ceil(growth * count)))
 
 
 def evenly(count: int, most: int) -> list[int]:
