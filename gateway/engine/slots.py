@@ -54,10 +54,9 @@ class Stacks:
         self._pairs: dict[int, tuple[mx.array, mx.array]] = {}
 
     def pair(self, slot: int) -> tuple[mx.array, mx.array]:
-        """One slot's own matrices."""
+        """One slot's own matrices; the step that first needs them computes them."""
         if slot not in self._pairs:
             self._pairs[slot] = self.a[slot], self.b[slot]
-            mx.eval(self._pairs[slot])
         return self._pairs[slot]
 
     def write(self, slot: int, pair: tuple[mx.array, mx.array] | None) -> list[mx.array]:
