@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-WIDTH, HEIGHT = 1920, 1080
+WIDTH, HEIGHT = 1600, 900
 JPEG_QUALITY = 92
 CHAPTER_MS = 3000
 MS = 1000
@@ -73,7 +73,8 @@ class Camera:
     def on(self, page: Page) -> Iterator[None]:
         """Film `page` inside the block, with the pointer and what it does shown."""
         page.screencast.start(on_frame=self.reel.add, quality=JPEG_QUALITY, size={"width": WIDTH, "height": HEIGHT})
-        page.screencast.show_actions(cursor="pointer", duration=700)
+        # The pointer and what it touches; not Playwright's own words for it.
+        page.screencast.show_actions(cursor="pointer", duration=700, style={"title": "display: none"})
         try:
             yield
         finally:

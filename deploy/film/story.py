@@ -5,6 +5,7 @@ A person could do all of it by hand: every scene clicks and types in the Studio,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ GLANCE_MS = 2500
 LOOK_MS = 5000
 ANSWER_MS = 60_000
 RUN_MS = 1_800_000
+SCROLLED_PX = 800
 ENDED = "completed, failed, cancelled, diverged, interrupted"
 
 
@@ -33,8 +35,9 @@ class Script:
     credits: str
 
 
-def film(page: Page, camera: Camera, url: str, script: Script) -> None:
-    """Every scene of the Studio, from an empty house to an answer that it did not know before."""
+def film(page: Page, camera: Camera, url: str, script: Script, dashboards: Sequence[str]) -> None:
+    """Every scene of the Studio, from an empty house to an answer that it did not know before; then `dashboards`, the
+    addresses of their previews."""
     page.goto(f"{url}/studio#/prompt")
     with camera.on(page):
         _ask_before(page, camera, script)
@@ -42,6 +45,8 @@ def film(page: Page, camera: Camera, url: str, script: Script) -> None:
         _watch(page, camera)
         _verdict(page, camera)
         _ask_after(page, camera)
+        if dashboards:
+            _look_at(page, camera, dashboards)
 
 
 def _ask_before(page: Page, camera: Camera, script: Script) -> None:
@@ -66,10 +71,6 @@ def _watch(page: Page, camera: Camera) -> None:
     camera.chapter(page, "Gradient descent", "Every point was measured; nothing is replayed or sped up.")
     page.get_by_test_id("descent-canvas").wait_for(timeout=RUN_MS)
     _status(page, "running").wait_for()
-    page.wait_for_timeout(2 * LOOK_MS)
-    page.get_by_test_id("in-space").click()
-    page.wait_for_timeout(2 * LOOK_MS)
-    page.get_by_test_id("in-space").click()
     page.wait_for_function(
         "ended => ended.split(', ').includes(document.querySelector('[data-testid=run-status]').textContent.trim())",
         arg=ENDED,
@@ -81,6 +82,11 @@ def _verdict(page: Page, camera: Camera) -> None:
     camera.chapter(page, "The gate decides", "Against the active adapter and the bare base, on rows it never saw.")
     page.get_by_test_id("verdict").wait_for(timeout=RUN_MS)
     page.wait_for_timeout(LOOK_MS)
+    camera.chapter(page, "The path again", "A replay, on the surface of loss that was measured around it.")
+    page.get_by_test_id("play").scroll_into_view_if_needed()
+    page.get_by_test_id("play").click()
+    page.wait_for_timeout(2 * LOOK_MS)
+    page.get_by_test_id("in-space").click()
     page.get_by_test_id("play").click()
     page.wait_for_timeout(2 * LOOK_MS)
 
@@ -90,6 +96,18 @@ def _ask_after(page: Page, camera: Camera) -> None:
     page.get_by_test_id("nav-prompt").click()
     _ask(page)
     page.wait_for_timeout(LOOK_MS)
+
+
+def _look_at(page: Page, camera: Camera, dashboards: Sequence[str]) -> None:
+    words = "Drawn by Grafana's own npm components over this film's Prometheus. Previews, not Grafana itself."
+    for place, address in enumerate(dashboards):
+        page.goto(address)
+        page.wait_for_function("window.preview.draws > 0", timeout=ANSWER_MS)
+        if place == 0:
+            camera.chapter(page, "Dashboards, previewed", words)
+        page.wait_for_timeout(LOOK_MS)
+        page.mouse.wheel(0, SCROLLED_PX)
+        page.wait_for_timeout(LOOK_MS)
 
 
 def _ask(page: Page) -> None:
