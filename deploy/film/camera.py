@@ -63,11 +63,12 @@ class Reel:
 
 
 class Camera:
-    """Films one page after another onto one reel."""
+    """Films one page after another onto one reel. `pace` stretches every rest; below 1 it is a film for tests."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, pace: float = 1.0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.reel = Reel(folder)
+        self._pace = pace
 
     @contextmanager
     def on(self, page: Page) -> Iterator[None]:
@@ -83,6 +84,10 @@ class Camera:
     def chapter(self, page: Page, title: str, words: str) -> None:
         """Show a title over the page for a moment, and begin a chapter of the film with it."""
         start_s = self.reel.frames[-1].at_s if self.reel.frames else None
-        page.screencast.show_chapter(title, description=words, duration=CHAPTER_MS)
-        page.wait_for_timeout(CHAPTER_MS)
+        page.screencast.show_chapter(title, description=words, duration=CHAPTER_MS * self._pace)
+        self.rest(page, CHAPTER_MS)
         self.reel.chapters.append(Chapter(title, self.reel.frames[0].at_s if start_s is None else start_s))
+
+    def rest(self, page: Page, milliseconds: float) -> None:
+        """Let whoever watches look at what is there."""
+        page.wait_for_timeout(milliseconds * self._pace)

@@ -1,7 +1,4 @@
-"""`ragweld record`: stage, film, cut, look; one file or one clear line.
-
-`tests/deploy/film/test_record.py` makes the whole film.
-"""
+"""`ragweld record`: stage, film, cut, look; one file or one clear line. `tests/deploy/film/test_film.py`."""
 
 from __future__ import annotations
 

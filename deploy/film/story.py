@@ -52,7 +52,7 @@ def film(page: Page, camera: Camera, url: str, script: Script, dashboards: Seque
 def _ask_before(page: Page, camera: Camera, script: Script) -> None:
     camera.chapter(page, "ragweld learns, live", script.credits)
     camera.chapter(page, "Before", "The built-in model is asked what it cannot know.")
-    _ask(page)
+    _ask(page, camera)
 
 
 def _start(page: Page, camera: Camera, script: Script) -> None:
@@ -62,7 +62,7 @@ def _start(page: Page, camera: Camera, script: Script) -> None:
     _fill(page, "telemetry_interval_steps", "1")
     if script.epochs is not None:
         _fill(page, "epochs", str(script.epochs))
-    page.wait_for_timeout(GLANCE_MS)
+    camera.rest(page, GLANCE_MS)
     page.get_by_test_id("start").click()
     page.get_by_test_id("run-status").wait_for()
 
@@ -81,21 +81,21 @@ def _watch(page: Page, camera: Camera) -> None:
 def _verdict(page: Page, camera: Camera) -> None:
     camera.chapter(page, "The gate decides", "Against the active adapter and the bare base, on rows it never saw.")
     page.get_by_test_id("verdict").wait_for(timeout=RUN_MS)
-    page.wait_for_timeout(LOOK_MS)
+    camera.rest(page, LOOK_MS)
     camera.chapter(page, "The path again", "A replay, on the surface of loss that was measured around it.")
     page.get_by_test_id("play").scroll_into_view_if_needed()
     page.get_by_test_id("play").click()
-    page.wait_for_timeout(2 * LOOK_MS)
+    camera.rest(page, 2 * LOOK_MS)
     page.get_by_test_id("in-space").click()
     page.get_by_test_id("play").click()
-    page.wait_for_timeout(2 * LOOK_MS)
+    camera.rest(page, 2 * LOOK_MS)
 
 
 def _ask_after(page: Page, camera: Camera) -> None:
     camera.chapter(page, "After", "The very next request is answered by the new adapter; the base still does not know.")
     page.get_by_test_id("nav-prompt").click()
-    _ask(page)
-    page.wait_for_timeout(LOOK_MS)
+    _ask(page, camera)
+    camera.rest(page, LOOK_MS)
 
 
 def _look_at(page: Page, camera: Camera, dashboards: Sequence[str]) -> None:
@@ -105,12 +105,12 @@ def _look_at(page: Page, camera: Camera, dashboards: Sequence[str]) -> None:
         page.wait_for_function("window.preview.draws > 0", timeout=ANSWER_MS)
         if place == 0:
             camera.chapter(page, "Dashboards, previewed", words)
-        page.wait_for_timeout(LOOK_MS)
+        camera.rest(page, LOOK_MS)
         page.mouse.wheel(0, SCROLLED_PX)
-        page.wait_for_timeout(LOOK_MS)
+        camera.rest(page, LOOK_MS)
 
 
-def _ask(page: Page) -> None:
+def _ask(page: Page, camera: Camera) -> None:
     """Put the question, and wait until both sides have said who spoke."""
     prompt = page.get_by_test_id("prompt")
     prompt.fill("")
@@ -118,7 +118,7 @@ def _ask(page: Page) -> None:
     page.get_by_test_id("send").click()
     for side in ("left", "right"):
         page.get_by_test_id(f"spoke-{side}").wait_for(timeout=ANSWER_MS)
-    page.wait_for_timeout(GLANCE_MS)
+    camera.rest(page, GLANCE_MS)
 
 
 def _fill(page: Page, field: str, value: str) -> None:

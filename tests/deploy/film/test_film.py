@@ -7,10 +7,15 @@ from pathlib import Path
 import pytest
 
 from catalog.errors import Unavailable
+from catalog.models import NANO
 from deploy.film import cut, proof
 from deploy.film.browser import chromium
 from deploy.film.camera import HEIGHT, WIDTH, Camera, Chapter, Frame, Reel
-from tests.requirements_of_machine import need_chromium, need_ffmpeg
+from deploy.film.record import credits_of
+from deploy.film.stage import stage
+from deploy.film.story import Script
+from deploy.film.story import film as told
+from tests.requirements_of_machine import need_chromium, need_ffmpeg, need_prometheus
 
 FILMED_MS = 2000
 MOVING = """<body style="margin:0;background:#123"><div id=box style="position:absolute;width:300px;height:300px;
@@ -56,6 +61,23 @@ def test_a_film_of_a_dead_page_is_complained_of(tmp_path: Path) -> None:
     seen = proof.look(film)
     wrong = proof.complaints(seen, least_s=1, least_pictures=1, longest_still_s=1)
     assert [sentence for sentence in wrong if "Nothing moves" in sentence]
+
+
+@pytest.mark.slow
+def test_the_story_is_told_to_its_end_in_a_real_house(tmp_path: Path) -> None:
+    """At a twentieth of the film's pace, with one pass over the sample."""
+    need_chromium()
+    need_ffmpeg()
+    need_prometheus()
+    camera, film = Camera(tmp_path / "frames", pace=0.05), tmp_path / "film.mp4"
+    with stage(tmp_path, NANO) as place, chromium() as browser:
+        page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+        told(page, camera, place.url, Script(seed=0, epochs=1, credits=credits_of(NANO, 0)), dashboards=[])
+        assert place.prometheus_url is not None
+    cut.cut(camera.reel, film, title="A test", comment="filmed")
+    seen = proof.look(film)
+    assert seen.chapters[0] == "ragweld learns, live" and seen.chapters[-1] == "After"
+    assert seen.pictures > 20
 
 
 def test_a_frame_is_shown_until_the_next_one(tmp_path: Path) -> None:
