@@ -281,11 +281,13 @@ def test_a_cancelled_run_ends_between_two_micro_batches_and_keeps_its_best(home:
     assert home.adapters.active(BaseId(run.plan.base)) is None
 
 
-def test_a_cancel_before_the_first_look_is_a_cancel_and_no_failure(home: Home, make_plan: MakePlan) -> None:
+@pytest.mark.parametrize("looks", range(1, 8))
+def test_a_run_cancelled_before_its_first_step_is_cancelled_and_has_not_failed(
+    home: Home, make_plan: MakePlan, looks: int
+) -> None:
     run = home.store.create("default", make_plan())
-    assert train_next(
-        replace(home.place, clock=after_looks(1, lambda: home.store.apply(run.run_id, CancelRequested())))
-    )
+    cancel = after_looks(looks, lambda: home.store.apply(run.run_id, CancelRequested()))
+    assert train_next(replace(home.place, clock=cancel))
     ended = home.store.get(run.run_id)
     assert (ended.status, ended.reason) == ("cancelled", "Cancelled on request.")
 

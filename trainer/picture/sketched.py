@@ -89,10 +89,11 @@ class SketchedPath:
             )
 
     def _fit(self, count: int) -> bool:
-        """Fit to the first `count` points; False where they are a line."""
+        """Fit to the first `count` points; False where there is none, or they are a line."""
+        if not count:
+            return False
         points = self._book.points(plane.evenly(count, MOST_FITTED))
-        inner = points @ points.T
-        found = plane.fit(inner) if count else None
+        found = plane.fit(points @ points.T)
         if found is None:
             return False
         directions = found.weights_2N @ points
