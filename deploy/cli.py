@@ -191,12 +191,10 @@ def _export(invocation: Invocation) -> int:
 
 
 def _runs(invocation: Invocation) -> int:
-    from deploy import launch
-
     _quiet_libraries()
-    url = launch.house_of(invocation.loaded, invocation.home).gateway.url
     key = invocation.environ.get(bench.KEY_VARIABLE, "")
-    return os.EX_OK if runs.run(invocation.words, invocation.home, url, key, _say) else os.EX_DATAERR
+    is_so = runs.run(invocation.words, invocation.home, invocation.loaded, key, _say)
+    return os.EX_OK if is_so else os.EX_DATAERR
 
 
 def _record(invocation: Invocation) -> int:

@@ -14,6 +14,7 @@ from deploy import bench
 
 if TYPE_CHECKING:
     from catalog.runs import Run, RunStore, Wish
+    from catalog.settings import Loaded
     from catalog.verify import Verification
 
 Say = Callable[[str], None]
@@ -41,7 +42,7 @@ def arguments(top: argparse.ArgumentParser) -> None:
     verify.add_argument("--loss", action="store_true", help="measure the held-out loss again too")
 
 
-def run(words: argparse.Namespace, home: Path, url: str, key: str, say: Say) -> bool:
+def run(words: argparse.Namespace, home: Path, loaded: Loaded, key: str, say: Say) -> bool:
     """Do what `words` say; False when a verification found a fault. Raises RagweldError."""
     from catalog.runs import CancelRequested, PauseRequested, ResumeRequested, RunStore
 
@@ -54,10 +55,13 @@ def run(words: argparse.Namespace, home: Path, url: str, key: str, say: Say) -> 
         case "show":
             say(store.get(words.run).model_dump_json(indent=2))
         case "promote":
-            made = bench.post(f"{(words.url or url).rstrip('/')}/api/agent/train/run/{words.run}/promote", {}, key)
+            from deploy import launch
+
+            gateway = words.url or launch.house_of(loaded, home).gateway.url
+            made = bench.post(f"{gateway.rstrip('/')}/api/agent/train/run/{words.run}/promote", {}, key)
             say(f"{words.run}: adapter {made['adapter_id'][:12]} answers now")
         case "verify":
-            return _verify(words, home, store, say)
+            return _verify(words, home, loaded, store, say)
         case wish:
             store.get(words.run)
             after = store.apply(words.run, wishes[wish]())
@@ -79,7 +83,7 @@ def _row(one: Run) -> tuple[str, str, str, str]:
     return (one.run_id, one.status, "-" if best is None else f"{best:.4f}{promoted}", one.plan.base)
 
 
-def _verify(words: argparse.Namespace, home: Path, store: RunStore, say: Say) -> bool:
+def _verify(words: argparse.Namespace, home: Path, loaded: Loaded, store: RunStore, say: Say) -> bool:
     from catalog import verify
     from catalog.adapters import AdapterStore
 
@@ -88,7 +92,8 @@ def _verify(words: argparse.Namespace, home: Path, store: RunStore, say: Say) ->
     if words.loss:
         from trainer import verify as measured
 
-        result = verify.verification(found.run_id, [*result.findings, measured.loss(found, store, home)])
+        again = measured.loss(found, store, home, cpu_float32=loaded.settings.trainer.cpu_float32)
+        result = verify.verification(found.run_id, [*result.findings, again])
     for one in result.findings:
         say(f"{MARKS[one.ok]:8}{one.what}: {one.detail}")
     return result.ok

@@ -174,7 +174,7 @@ def _keep(run: Run, place: Workplace, prepared: Lesson, done: Course, reporter: 
     if done.kept is None:
         return None
     folder = place.store.model_folder(run.run_id)
-    parent = place.adapters.active(prepared.base.base)
+    parent = place.adapters.aliases().active(prepared.base.base)
     manifest = _manifest(run, prepared, done, done.kept.step, parent)
     asked = golden.heard(prepared, done.kept.tensors)
     artifacts.write(folder, done.kept.tensors, prepared.config, manifest, asked)

@@ -18,12 +18,15 @@ TOLERANCE = 1e-3
 """Of the loss: kernels of another device or version round otherwise."""
 
 
-def loss(run: Run, runs: RunStore, home: Path) -> Finding:
-    """The held-out loss, measured again; raises RagweldError when the run's base or data cannot be had."""
+def loss(run: Run, runs: RunStore, home: Path, *, cpu_float32: bool = True) -> Finding:
+    """The held-out loss, measured again in the precision of `trainer.cpu_float32`.
+
+    Raises RagweldError when the run's base or data cannot be had.
+    """
     told = run.summary.primary_best if run.summary is not None else None
     if run.adapter_id is None or told is None:
         return Finding(what="held-out loss", ok=None, detail="the run kept nothing that was measured")
-    prepared = lesson.prepare(run.plan, home)
+    prepared = lesson.prepare(run.plan, home, cpu_float32=cpu_float32)
     remove_adapter(prepared.learner.model)
     with wearing(prepared.learner.model, read_adapter(runs.model_folder(run.run_id), prepared.shapes)):
         found = measure(prepared.learner.model, prepared.objective, prepared.held_out).loss
