@@ -21,13 +21,12 @@ SHAPE_27M = {"hidden_size": 512, "num_hidden_layers": 8, "intermediate_size": 15
     "head_dim": 64,
     "vocab_size": 4096,
 }
-SHAPE_100M = {"hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 2304} | {
+SHAPE_100M = {"hidden_size": 768, "num_hidden_layers": 14, "intermediate_size": 2304} | {
     "num_attention_heads": 12,
     "num_key_value_heads": 4,
     "head_dim": 64,
-    "vocab_size": 16384,
 }
-
+"""With nano's vocabulary, so that every token it draws is text."""
 
 SHAPES = {"nano": {}, "27m": SHAPE_27M, "100m": SHAPE_100M}
 
