@@ -105,6 +105,8 @@ def before_fault(block: bytes) -> bytes:
 
 def until_done(block: bytes) -> bytes:
     """The events of a block up to `[DONE]`, with it."""
+    if block.endswith(b"data: [DONE]\n\n") and block.count(b"[DONE]") == 1:
+        return block  # nearly always; reading it all again would cost a stream a third more
     kept = b""
     for event in _EVENT_END.split(block):
         kept += event
