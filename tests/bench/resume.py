@@ -1,8 +1,8 @@
 """What a `kill -9` costs a run on nano: the steps since the last checkpoint, and the seconds until the next step.
 
 A real trainer process on the shipped sample, killed again and again at random and started anew. The seconds count from
-the start of the process to the first step that was not told before, the process's own start and the base's loading
-included; the steps that are taken again are counted beside.
+the start of the process to the end of the first step that it takes, its own start and the base's loading included; how
+many steps were taken before and are taken again is counted beside.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,11 +49,11 @@ def main() -> None:
 
 
 def cost_of_a_death(store: RunStore, run_id: str, home: Path) -> tuple[float, int]:
-    """Start a trainer on what a dead one left, then kill it; seconds to its first new step, steps taken again."""
-    before = told(store, run_id)[-1].step or 0
+    """Start a trainer on what a dead one left, then kill it; seconds to its first step, steps taken again."""
+    before, last_words = told(store, run_id)[-1].step or 0, when_last_heard(store, run_id)
     began_s = time.monotonic()
     with trainer(home):
-        wait_for_step(store, run_id, before + 1)
+        wait(lambda: when_last_heard(store, run_id) != last_words, "a step after the death")
         seconds = time.monotonic() - began_s
         resumed = [event for event in read_events(store.metrics_path(run_id)) if event.status == "resumed"][-1]
         wait_for_step(store, run_id, before + random.randint(2, 25))
@@ -77,11 +77,22 @@ def trainer(home: Path) -> Iterator[None]:
 
 def wait_for_step(store: RunStore, run_id: str, step: int) -> None:
     """Until the run has told that step."""
+    wait(lambda: any((event.step or 0) >= step for event in told(store, run_id)), f"step {step}")
+
+
+def wait(condition: Callable[[], bool], what: str) -> None:
+    """Until it is so."""
     end_s = time.monotonic() + DEADLINE_S
-    while not any((event.step or 0) >= step for event in told(store, run_id)):
+    while not condition():
         if time.monotonic() > end_s:
-            raise SystemExit(f"step {step} was not told within {DEADLINE_S:.0f} s")
+            raise SystemExit(f"{what} did not come within {DEADLINE_S:.0f} s")
         time.sleep(POLL_S)
+
+
+def when_last_heard(store: RunStore, run_id: str) -> str | None:
+    """When the run's trainer last said in `run.json` how far it is; a trainer does so at its first step."""
+    progress = store.read(run_id).progress
+    return progress.ts if progress else None
 
 
 def told(store: RunStore, run_id: str) -> list[Event]:
