@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from catalog.errors import InvalidRequest, RagweldError
 from deploy import backfill, bench, data, desk, export, runs
-from deploy.film import record
+from deploy.film import words as film_words
 
 if TYPE_CHECKING:
     from catalog.settings import Loaded
@@ -198,6 +198,8 @@ def _runs(invocation: Invocation) -> int:
 
 
 def _record(invocation: Invocation) -> int:
+    from deploy.film import record
+
     record.run(invocation.words, _say)
     return os.EX_OK
 
@@ -312,6 +314,6 @@ COMMANDS = {
         "Starts a ragweld of its own, films the Studio from the first question to the promoted adapter, cuts it to "
         "H.264 and looks at what came out. Needs Chromium, ffmpeg and `pip install 'ragweld[record]'`.",
         {},
-        record.arguments,
+        film_words.arguments,
     ),
 }

@@ -21,21 +21,11 @@ from deploy.film.stage import Stage
 if TYPE_CHECKING:
     from grafana.preview import Page
 
-DEFAULT_FILM = "output/learning.mp4"
 LEAST_S = 60.0
 LEAST_PICTURES = 200
 LONGEST_STILL_S = 20.0
 SHOWN = ("learning", "gateway")
 REFRESH_S = 2.0
-
-
-def arguments(top: argparse.ArgumentParser) -> None:
-    """The words after `ragweld record`."""
-    top.add_argument("--out", default=DEFAULT_FILM, metavar="FILE", help=f"the film (default: {DEFAULT_FILM})")
-    top.add_argument("--base", metavar="MODEL", help="who learns (default: the built-in model)")
-    top.add_argument("--seed", type=int, default=0, metavar="N", help="the run's seed (default: 0)")
-    top.add_argument("--epochs", type=int, metavar="N", help="passes over the sample (default: as recommended)")
-    top.add_argument("--theme", choices=("light", "dark"), default="dark", help="of the page (default: dark)")
 
 
 def run(words: argparse.Namespace, say: Callable[[str], None]) -> None:
