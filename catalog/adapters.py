@@ -227,34 +227,25 @@ class AdapterStore:
         return move
 
     def rollback(self, base: BaseId) -> AliasMove:
-        """Make active what was before the last move; raises Conflict when there was nothing before."""
+        """Take back what is active; raises Conflict when nothing stands before it."""
         moves = self.aliases().bases.get(base, [])
-        if not moves:
+        if len(standing(moves)) < 2:
             raise Conflict(f"{base} has no earlier adapter to roll back to.", code="no_history")
-        last = moves[-1]
-        return self.move(
-            base,
-            AdapterId(last.previous) if last.previous else None,
-            expected=AdapterId(last.adapter_id) if last.adapter_id else None,
-            reason=f"rollback of version {last.version}",
-            is_rollback=True,
-        )
+        return self._take_back(base, moves, f"rollback of version {moves[-1].version}")
 
     def retreat(self, base: BaseId, bad: AdapterId, why: str) -> AliasMove | None:
         """Make active what was before `bad`, which is active now; None when it is not, or somebody else was faster."""
         moves = self.aliases().bases.get(base, [])
         if not moves or moves[-1].adapter_id != bad:
             return None
-        last = moves[-1]
         try:
-            return self.move(
-                base,
-                AdapterId(last.previous) if last.previous else None,
-                expected=bad,
-                reason=f"{AUTOMATIC} of version {last.version}: {why}",
-            )
+            return self._take_back(base, moves, f"{AUTOMATIC} of version {moves[-1].version}: {why}")
         except Conflict:
             return None
+
+    def _take_back(self, base: BaseId, moves: Sequence[AliasMove], reason: str) -> AliasMove:
+        before, active = (AdapterId(one) if one else None for one in standing(moves)[-2:])
+        return self.move(base, before, expected=active, reason=reason, is_rollback=True)
 
     def resolve(self, base: BaseId, pointer: str) -> AdapterId:
         """The content id behind a version number, a run id, a name or (the beginning of) an id; raises NotFound.
@@ -295,7 +286,7 @@ class AdapterStore:
         with self._lock():
             aliases = self.aliases()
             for base, moves in aliases.bases.items():
-                if adapter_id in _needed(moves):
+                if adapter_id in standing(moves)[-2:]:
                     raise Conflict(
                         f"The adapter {short(adapter_id)} is active on {base}, or what a rollback would return to.",
                         hint="Promote another one first.",
@@ -333,12 +324,18 @@ class AdapterStore:
         return files.exclusive_lock(self.root / ".lock")
 
 
-def _needed(moves: Sequence[AliasMove]) -> tuple[str | None, ...]:
-    """The active adapter, and what was active before unless it was taken back."""
-    if not moves:
-        return ()
-    last = moves[-1]
-    return (last.adapter_id,) if last.is_rollback else (last.adapter_id, last.previous)
+def standing(moves: Sequence[AliasMove]) -> list[str | None]:
+    """What was put forward and not taken back, oldest first: the bare base, then adapters; the last one is active.
+
+    What a move took back is gone for good: no rollback, by hand or by itself, leads to it again.
+    """
+    stack: list[str | None] = [None]
+    for move in moves:
+        if move.is_rollback and len(stack) > 1:
+            stack.pop()
+        elif move.adapter_id != stack[-1]:
+            stack.append(move.adapter_id)
+    return stack
 
 
 def short(adapter_id: str | None) -> str:

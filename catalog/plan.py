@@ -20,7 +20,7 @@ Overlong = Literal["drop", "cut_oldest"]
 """What becomes of a row longer than max_length: dropped, or its conversation's oldest exchanges left out whole."""
 
 SMALL_BASE_PARAMETERS = 50_000_000
-SMALL_BASE_STEPS = 110
+SMALL_BASE_STEPS = 150
 DPO_RATE = 0.1
 """Of the rate for imitation: at a tenth nano's margin grew to 1.5 in 72 steps, at the whole to 6 in 4."""
 LARGE_BASE_STEPS = 300

@@ -52,6 +52,17 @@ def test_moves_are_a_linear_history_that_rollback_walks(three: tuple[AdapterStor
     assert all(later.previous == earlier.adapter_id for earlier, later in itertools.pairwise(moves))
 
 
+def test_what_was_taken_back_is_never_gone_back_to(three: tuple[AdapterStore, list[AdapterId]]) -> None:
+    store, (good, bad, _) = three
+    store.move(BASE, good, expected=None, reason="promoted")
+    store.move(BASE, bad, expected=good, reason="promoted")
+    assert store.retreat(BASE, bad, "bad answers") is not None
+    assert store.active(BASE) == good
+    assert store.rollback(BASE).adapter_id is None
+    with pytest.raises(Conflict, match="no earlier adapter"):
+        store.rollback(BASE)
+
+
 def test_pointers_say_what_the_history_says(three: tuple[AdapterStore, list[AdapterId]], tmp_path: Path) -> None:
     store, ids = three
     assert store.pointers().names == store.aliases().names
