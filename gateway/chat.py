@@ -17,20 +17,22 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from catalog.errors import EngineFailed, Overloaded, RagweldError, Unavailable, UpstreamFailed, UpstreamTimedOut
 from catalog.ids import BARE_BASE, RAGWELD, AdapterId, BaseId
-from gateway import balance, completing, cost, errors, recording, retries, routing, speaking
+from gateway import balance, completing, cost, embedding, errors, recording, retries, routing, speaking
 from gateway.context import Context
 from gateway.errors import ShuttingDown, UpstreamRefused
 from gateway.guard import Visit
 from gateway.lifecycle import Connection, connection_of
+from gateway.measure import CHAT, EMBEDDINGS
 from gateway.ports import AnswerEngine
 from gateway.probation import BAD_ERRORS
 from gateway.routing import Choice, EngineRoute, FallbackReason, Route
 from gateway.speaker import Answer, Whole
 from gateway.wire.completion import CompletionRequest
+from gateway.wire.embedding import EmbeddingRequest
 from gateway.wire.request import ParsedChat
 
-Question = ParsedChat | CompletionRequest
-"""What can be asked; a completion is asked of the engine only."""
+Question = ParsedChat | CompletionRequest | EmbeddingRequest
+"""What can be asked; a completion is asked of the engine only, embeddings of upstreams only."""
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +104,7 @@ class _Conversation:
         self._context = context
         self._visit = visit
         self._question = question
+        self._operation = EMBEDDINGS if isinstance(question, EmbeddingRequest) else CHAT
         self._streams = bool(question.request.stream if isinstance(question, ParsedChat) else question.stream)
         self._send = send
         self._began = context.clock()
@@ -165,21 +168,19 @@ class _Conversation:
         self._has_ended = True
         measures, now = self._context.measures, self._context.clock()
         if self._answer is None:
-            measures.duration(NOBODY, NOBODY, error, now - self._began)
+            measures.duration(NOBODY, NOBODY, error, now - self._began, self._operation)
             return
         speaker, count = self._answer.speaker, self._answer.count
         if error != CLIENT_GONE:
             self._on_probation(is_bad=count.is_bad or error in BAD_ERRORS)
-        measures.duration(speaker.provider, speaker.label, error, now - self._began)
+        measures.duration(speaker.provider, speaker.label, error, now - self._began, self._operation)
         if count.first_piece_at is not None and count.last_piece_at is not None:
             measures.first_token(speaker.provider, speaker.label, count.first_piece_at - self._began)
             if count.answer_tokens and count.answer_tokens > 1 and not error:
                 spent_s = count.last_piece_at - count.first_piece_at
                 measures.per_token(speaker.provider, speaker.label, spent_s / (count.answer_tokens - 1))
         self._visit.spend_tokens((count.prompt_tokens or 0) + (count.answer_tokens or 0))
-        for kind, tokens in (("input", count.prompt_tokens), ("output", count.answer_tokens)):
-            if tokens is not None:
-                measures.tokens(speaker.provider, speaker.label, kind, tokens)
+        measures.used(speaker.provider, speaker.label, count.prompt_tokens, count.answer_tokens, self._operation)
         if self._route is not None and not error:
             usd = cost.usd(self._route, count, cost.shipped_prices())
             measures.cost(speaker.provider, speaker.label, usd)
@@ -203,22 +204,26 @@ class _Conversation:
 
     async def _ask(self, route: Route) -> Answer:
         context, self._route = self._context, route
-        if isinstance(route, EngineRoute):
+        if isinstance(self._question, EmbeddingRequest):
+            self._answer = await embedding.begin(context.upstreams, route, self._question)
+        elif isinstance(route, EngineRoute):
             if context.engine is None:
                 raise Unavailable("The engine is switched off.")
-            self._answer = await self._ask_engine(context.engine, route)
+            self._answer = await self._ask_engine(context.engine, self._question, route)
         elif isinstance(self._question, ParsedChat):
             self._answer = await context.upstreams.ask(route, self._question)
         else:
             raise Unavailable("An upstream is asked by chat only.")
         return self._answer
 
-    async def _ask_engine(self, engine: AnswerEngine, route: EngineRoute) -> Answer:
+    async def _ask_engine(
+        self, engine: AnswerEngine, question: ParsedChat | CompletionRequest, route: EngineRoute
+    ) -> Answer:
         settings, clock = self._context.settings.engine, self._context.clock
-        if isinstance(self._question, ParsedChat):
-            recording.check(self._question.request, self._context.settings.chat_log)
-            return await speaking.begin(engine, settings, route.ref, self._question, clock)
-        return await completing.begin(engine, route.ref, self._question, clock)
+        if isinstance(question, ParsedChat):
+            recording.check(question.request, self._context.settings.chat_log)
+            return await speaking.begin(engine, settings, route.ref, question, clock)
+        return await completing.begin(engine, route.ref, question, clock)
 
     async def _close(self) -> None:
         if self._answer is not None:

@@ -40,8 +40,11 @@ def usd(route: Route, count: Count, prices: PriceList) -> float | None:
 def _of_row(row: ModelRow, count: Count) -> float | None:
     if row.unit == "request":
         return row.per_request
-    if count.prompt_tokens is None or count.answer_tokens is None:
-        return None
-    if row.input_per_1k is None or row.output_per_1k is None:
-        return None
-    return (count.prompt_tokens * row.input_per_1k + count.answer_tokens * row.output_per_1k) / 1000
+    if row.components == ["EMB"]:
+        return _per_1k(count.prompt_tokens, row.embed_per_1k)
+    read, said = _per_1k(count.prompt_tokens, row.input_per_1k), _per_1k(count.answer_tokens, row.output_per_1k)
+    return None if read is None or said is None else read + said
+
+
+def _per_1k(tokens: int | None, price: float | None) -> float | None:
+    return None if tokens is None or price is None else tokens * price / 1000

@@ -25,7 +25,9 @@ from gateway.model_server import protocol_samples
 from gateway.ports import AnswerEngine
 from gateway.providers import BREAKER_NAMES, Provider, Providers, breaker_name
 
-CHAT = "chat"
+Operation = Literal["chat", "embeddings"]
+CHAT: Operation = "chat"
+EMBEDDINGS: Operation = "embeddings"
 UPSTREAM_STATUS = "upstream_status_"
 """Codes that begin so end in a status of three digits."""
 _OF_ENGINE = ("ragweld_engine_", "ragweld_adapter_", "ragweld_active_", "ragweld_build_")
@@ -101,13 +103,17 @@ class Measures:
     def per_token(self, provider: str, model: str, seconds: float) -> None:
         self._histogram("gen_ai_server_time_per_output_token_seconds", CHAT, provider, model).observe(seconds)
 
-    def duration(self, provider: str, model: str, error: str, seconds: float) -> None:
+    def duration(self, provider: str, model: str, error: str, seconds: float, operation: Operation = CHAT) -> None:
         """Count an answer; of an upstream's status only the hundreds, since it may send any."""
         kind = f"{error[:-2]}xx" if error.startswith(UPSTREAM_STATUS) else error
-        self._histogram("gen_ai_server_request_duration_seconds", CHAT, provider, model, kind).observe(seconds)
+        self._histogram("gen_ai_server_request_duration_seconds", operation, provider, model, kind).observe(seconds)
 
-    def tokens(self, provider: str, model: str, kind: str, count: int) -> None:
-        self._histogram("gen_ai_client_token_usage", CHAT, provider, model, kind).observe(count)
+    def used(self, provider: str, model: str, read: int | None, said: int | None, operation: Operation = CHAT) -> None:
+        """Count the tokens of a prompt and of its answer, where they are known."""
+        for kind, tokens in (("input", read), ("output", said)):
+            if tokens is not None:
+                series = self._histogram("gen_ai_client_token_usage", operation, provider, model, kind)
+                series.observe(tokens)
 
     def _counter(self, name: str, *labels: str) -> Counter:
         return cast(Counter, self._series(name, *labels))

@@ -103,6 +103,7 @@ async def respond(context: Context, question: Question, route: UpstreamRoute, vi
         raise
     total_s, count = context.clock() - began, answer.count
     measures.duration(name, answer.speaker.label, "", total_s)
+    measures.used(name, answer.speaker.label, count.prompt_tokens, count.answer_tokens)
     measures.cost(name, answer.speaker.label, cost.usd(route, count, cost.shipped_prices()))
     visit.spend_tokens((count.prompt_tokens or 0) + (count.answer_tokens or 0))
     return Heard(

@@ -42,6 +42,8 @@ _REQUEST_FAULTS = frozenset({400, 404, 413, 415, 422})
 
 
 SomeAnswer = TypeVar("SomeAnswer", bound="UpstreamAnswer")
+Kind = Callable[[Upstream, Speaker, bool, Callable[[], float], Turn], SomeAnswer]
+"""What makes an answer of a kind: its class, or what it wants besides."""
 
 
 class Upstreams:
@@ -71,7 +73,7 @@ class Upstreams:
         """An answer whose first content is here; raises what the tree of errors has for upstreams."""
         return await self.open(UpstreamAnswer, route, body_for(route, chat), streams=bool(chat.request.stream))
 
-    async def open(self, kind: type[SomeAnswer], route: UpstreamRoute, body: bytes, *, streams: bool) -> SomeAnswer:
+    async def open(self, kind: Kind[SomeAnswer], route: UpstreamRoute, body: bytes, *, streams: bool) -> SomeAnswer:
         """The same for a body that is ready, and for other routes of an upstream than chat."""
         upstream = route.upstream
         label = route.model if route.model in routing.models_of(upstream, {}) else OTHER_MODEL

@@ -1,4 +1,4 @@
-"""`POST /v1/completions`, and a plain word to those that ask for embeddings."""
+"""`POST /v1/completions`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from litestar import Request, post
 from litestar.types import ASGIApp
 
-from catalog.errors import InvalidRequest, NotFound
-from gateway import chat, context, strict_json
+from catalog.errors import InvalidRequest
+from gateway import chat, context
 from gateway.api import reading
 from gateway.api.chat import PARSE_INLINE_BYTES
 from gateway.routing import EngineRoute
@@ -31,11 +31,4 @@ async def completions(request: Request[Any, Any, Any]) -> ASGIApp:
     return chat.answer(here, parsed, choice)
 
 
-@post("/v1/embeddings", status_code=200)
-async def embeddings(request: Request[Any, Any, Any]) -> None:
-    """Always refused: nothing here makes embeddings."""
-    strict_json.parse(await request.body())
-    raise NotFound("ragweld makes no embeddings.", hint="Ask a server that does.", code="unsupported_endpoint")
-
-
-handlers = [completions, embeddings]
+handlers = [completions]

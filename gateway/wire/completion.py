@@ -69,13 +69,7 @@ class CompletionRequest(Struct, forbid_unknown_fields=True, frozen=True, kw_only
     @property
     def prompts(self) -> list[str | list[int]]:
         """What is to be continued; raises InvalidRequest."""
-        given = self.prompt
-        is_one = isinstance(given, str) or (isinstance(given, list) and bool(given) and isinstance(given[0], int))
-        try:
-            read: list[str | list[int]] = msgspec.convert([given] if is_one else given, Prompts)
-        except msgspec.ValidationError as error:
-            raise InvalidRequest(f"prompt: {error}.", param="prompt", code="invalid_value") from error
-        return read
+        return several(self.prompt, Prompts, "prompt")
 
 
 class TokenLogprobs(Struct, frozen=True):
@@ -104,6 +98,16 @@ class TextCompletion(Struct, frozen=True, kw_only=True):
     choices: list[TextChoice]
     usage: Usage | UnsetType | None = UNSET
     system_fingerprint: str
+
+
+def several(given: object, kind: Any, param: str) -> list[str | list[int]]:
+    """A text, several, tokens, or several of tokens, as a list of `kind`; raises InvalidRequest."""
+    is_one = isinstance(given, str) or (isinstance(given, list) and bool(given) and isinstance(given[0], int))
+    try:
+        read: list[str | list[int]] = msgspec.convert([given] if is_one else given, kind)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"{param}: {error}.", param=param, code="invalid_value") from error
+    return read
 
 
 def parse(body: bytes) -> CompletionRequest:

@@ -88,8 +88,3 @@ def test_what_cannot_be_done_is_refused_by_name(
     reply = ask(gateway, **fields)
     assert (reply.status, reply.error["param"]) == (400, param), reply.body
     assert engine.asked == []
-
-
-def test_embeddings_are_plainly_not_made_here(gateway: Served, engine: ScriptedEngine) -> None:
-    reply = gateway.call("POST", "/v1/embeddings", {"model": "ragweld", "input": "a"})
-    assert (reply.status, reply.error["code"]) == (404, "unsupported_endpoint")
