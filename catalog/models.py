@@ -6,6 +6,7 @@ Every list of models anywhere is a view of `rows`. Knows nothing of what can ans
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Literal, Self
@@ -86,6 +87,27 @@ class ModelFile(BaseModel):
 def model_file() -> ModelFile:
     """The shipped file, read once; a row that is not valid fails at start with its field."""
     return ModelFile.model_validate_json(MODELS_FILE.read_bytes())
+
+
+@cache
+def by_name() -> Mapping[str, Sequence[ModelRow]]:
+    """Model -> the file's rows of it, one for each provider that serves it."""
+    found: dict[str, list[ModelRow]] = {}
+    for row in model_file().models:
+        found.setdefault(row.model, []).append(row)
+    return found
+
+
+@cache
+def providers_by_model() -> Mapping[str, frozenset[str]]:
+    """Model -> providers that serve it, in small letters."""
+    return {model: frozenset(row.provider.lower() for row in found) for model, found in by_name().items()}
+
+
+def is_for_chat(model: str) -> bool:
+    """Whether a model may be asked to chat: False only where every row of it says that it makes something else."""
+    found = by_name().get(model, ())
+    return not found or any("GEN" in row.components for row in found)
 
 
 def rows(training: TrainingSettings) -> list[ModelRow]:

@@ -76,4 +76,5 @@ def facts_on(grounds: Grounds, environ: Mapping[str, str]) -> Facts:
         engine_detail=grounds.detail,
         strict=grounds.settings.routing.strict,
         discovered=grounds.discovered,
+        providers=models.providers_by_model(),
     )

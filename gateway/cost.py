@@ -11,10 +11,9 @@ from functools import cache
 
 from catalog import models
 from catalog.models import ModelRow
-from gateway.routing import EngineRoute, Route
+from gateway.routing import PROVIDER_OF_KIND, EngineRoute, Route
 from gateway.speaker import Count
 
-PROVIDER_OF_KIND = {"cloud_direct": "openai", "openrouter": "openrouter", "local": "local"}
 PriceList = Mapping[tuple[str, str], ModelRow]
 """(provider in small letters, model) -> its row."""
 

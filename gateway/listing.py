@@ -12,7 +12,7 @@ from catalog.errors import InvalidAdapter, InvalidRequest, NotFound
 from catalog.ids import RAGWELD, AdapterId, BaseId, model_id
 from catalog.models import BASE_PROVIDER, ModelRow
 from catalog.settings import TrainingSettings, Upstream
-from gateway.routing import models_of, upstream_model_id
+from gateway.routing import models_of, serves, upstream_model_id
 
 COMPONENTS = ("EMB", "GEN", "RERANK")
 
@@ -111,6 +111,7 @@ def chat_models(standing: Standing, training: TrainingSettings) -> list[dict[str
         }
         for upstream in standing.upstreams
         for model in models_of(upstream, standing.discovered)
+        if models.is_for_chat(model)
     ]
     return [own, *others]
 
@@ -132,7 +133,13 @@ def _why_not(row: ModelRow, standing: Standing) -> str | None:
         wanted = row.model.removeprefix(f"{RAGWELD}:")
         here = wanted == standing.base or wanted in standing.other_bases
         return None if here else "its weights are not on this machine"
-    served = any(row.model in models_of(upstream, standing.discovered) for upstream in standing.upstreams)
+    if row.components == ["RERANK"]:
+        return "ragweld has no route for reranking"
+    providers = models.providers_by_model()
+    served = any(
+        row.model in models_of(upstream, standing.discovered) or serves(upstream, row.model, providers)
+        for upstream in standing.upstreams
+    )
     return None if served else "no upstream of the settings serves it"
 
 

@@ -5,7 +5,7 @@
    request for a server nearby does not leave the machine.
 3. `openai/<model>`: OpenAI with a key, else OpenRouter with the whole id.
 4. A model that configured upstreams have (their own, listed or discovered): those. Any other `<vendor>/<model>`:
-   OpenRouter.
+   OpenRouter. Any other that the catalog has: upstreams beyond this machine of a provider that serves it.
 5. Otherwise 404. Strict leaves one candidate only. `tests/gateway/test_routing.py` has every rule.
 """
 
@@ -22,6 +22,7 @@ from catalog.settings import Upstream
 FallbackReason = Literal[
     "engine_disabled", "engine_not_ready", "base_missing", "engine_failed", "upstream_failed", "upstream_resting"
 ]
+PROVIDER_OF_KIND = {"cloud_direct": "openai", "openrouter": "openrouter", "local": "local"}
 MODEL_NOT_LOADED = "model_not_loaded"
 UPSTREAM_RESTING = "upstream_resting"
 """The code of an upstream whose breaker is open."""
@@ -61,6 +62,8 @@ class Facts:
     strict: bool
     discovered: Mapping[str, Collection[str]] = field(default_factory=dict)
     """Upstream -> models that it said it has."""
+    providers: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """Model -> providers, in small letters, that serve it, as the catalog says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,13 @@ def models_of(upstream: Upstream, discovered: Mapping[str, Collection[str]]) -> 
     return (upstream.model, *(model for model in more if model != upstream.model))
 
 
+def serves(upstream: Upstream, model: str, providers: Mapping[str, Collection[str]]) -> bool:
+    """Whether the catalog says so, by the upstream's name or else its kind; only a server nearby knows what it has."""
+    name, known = upstream.name.lower(), {one for served_by in providers.values() for one in served_by}
+    provider = name if name in known else PROVIDER_OF_KIND[upstream.kind]
+    return upstream.kind != "local" and provider in providers.get(model, ())
+
+
 def upstream_model_id(upstream: Upstream, model: str) -> str:
     """The id under which one of an upstream's models is asked for."""
     prefix = {"local": "local:", "openrouter": "openrouter:", "cloud_direct": "openai/"}[upstream.kind]
@@ -129,7 +139,7 @@ def _upstream_routes(model: str, facts: Facts) -> list[Route]:
         return [UpstreamRoute(u, model) for u in having]
     if "/" in model:
         return _of_kind("openrouter", model, facts) or _unknown(model)
-    return _unknown(model)
+    return [UpstreamRoute(u, model) for u in facts.upstreams if serves(u, model, facts.providers)] or _unknown(model)
 
 
 def _of_kind(kind: str, model: str, facts: Facts) -> list[Route]:

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Struct
 
 import catalog
+from catalog import models
 from catalog.errors import Overloaded, RagweldError, UpstreamFailed, UpstreamTimedOut
 from catalog.settings import Upstream
 from gateway import routing, sse
@@ -76,7 +77,8 @@ class Upstreams:
     async def open(self, kind: Kind[SomeAnswer], route: UpstreamRoute, body: bytes, *, streams: bool) -> SomeAnswer:
         """The same for a body that is ready, and for other routes of an upstream than chat."""
         upstream = route.upstream
-        label = route.model if route.model in routing.models_of(upstream, {}) else OTHER_MODEL
+        is_known = route.model in routing.models_of(upstream, {}) or route.model in models.by_name()
+        label = route.model if is_known else OTHER_MODEL
         turn = self._providers.turn(upstream.name)
         answer = kind(upstream, Speaker(upstream.name, label), streams, self._clock, turn)
         try:

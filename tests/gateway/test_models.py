@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -106,3 +107,20 @@ def test_providers_and_their_rows(among: Served, engine: ScriptedEngine) -> None
     assert "ragweld" in providers
     for provider in providers:
         assert among.call("GET", f"/api/models/providers/{provider.upper()}").json()["models"]
+
+
+def test_what_cannot_chat_is_no_chat_model_and_nothing_reranks(
+    engine: ScriptedEngine, upstream: Misbehaving, tmp_path: Path
+) -> None:
+    listed = ["nomic-embed-text", "Qwen/Qwen3-Reranker-0.6B", "unheard"]
+    near = Upstream(name="near", base_url=upstream.base_url, model="qwen3:8b", models=listed)
+    openai = Upstream(name="mine", kind="cloud_direct", base_url=upstream.base_url, model="gpt-5-mini")
+    with served(tmp_path, engine, Settings(upstreams=[near, openai])) as running:
+        chats = running.call("GET", "/api/chat/models").json()["models"]
+        rows = {row["model"]: row for row in running.call("GET", "/api/models").json()["models"]}
+    assert [row["id"] for row in chats[1:]] == ["openai/gpt-5-mini", "local:qwen3:8b", "local:unheard"]
+    answering = ("nomic-embed-text", "qwen3:8b", "gpt-4.1", "text-embedding-3-small")
+    assert all(rows[model]["answers_now"] for model in answering)
+    for model in ("bge-m3", "meta-llama/llama-3.3-70b-instruct", "voyage-4"):
+        assert rows[model]["why_not"] == "no upstream of the settings serves it"
+    assert rows["Qwen/Qwen3-Reranker-0.6B"]["why_not"] == "ragweld has no route for reranking"

@@ -157,7 +157,8 @@ def test_what_an_upstream_says_it_has_is_listed_and_routed_and_not_written(
         assert [asked.json()["model"] for asked in first.asked] == ["qwen3:8b", "llama3"]
         name = "gen_ai_server_request_duration_seconds_count"
         labels = {"gen_ai_operation_name": "chat", "gen_ai_provider_name": "first", "error_type": ""}
-        assert gateway.metric(name, gen_ai_response_model="other", **labels) == 2
+        for label in ("qwen3:8b", "other"):  # what the catalog has bears its name, what an upstream says does not
+            assert gateway.metric(name, gen_ai_response_model=label, **labels) == 1
         first.models = ["mistral"]
         wait_until(lambda: gateway.chat(model="mistral").status == 200, "the new list")
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
@@ -206,3 +207,15 @@ def test_a_cost_is_usage_times_price(first: Misbehaving, tmp_path: Path) -> None
         assert gateway.chat(model=f"openai/{row.model}").status == 200
         usd = gateway.metric("ragweld_cost_usd_total", provider="direct", model=row.model)
     assert usd == pytest.approx((11 * (row.input_per_1k or 0) + 3 * (row.output_per_1k or 0)) / 1000)
+
+
+def test_an_id_of_the_catalog_needs_no_prefix_and_has_its_price(first: Misbehaving, tmp_path: Path) -> None:
+    first.steps = GOOD
+    (row,) = models.by_name()["gpt-4.1"]
+    assert row.input_per_1k and row.output_per_1k
+    upstreams = [configured("first", first, kind="cloud_direct", model="gpt-5-mini")]
+    with served(tmp_path, None, Settings(upstreams=upstreams)) as running:
+        assert running.chat(model="gpt-4.1").status == 200
+        usd = running.metric("ragweld_cost_usd_total", provider="first", model="gpt-4.1")
+    assert first.asked[0].json()["model"] == "gpt-4.1"
+    assert usd == pytest.approx((11 * row.input_per_1k + 3 * row.output_per_1k) / 1000)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from catalog.errors import EngineFailed, NotFound, RagweldError, Unavailable, UpstreamFailed
@@ -103,6 +105,30 @@ def test_nobody_is_said_clearly(model: str) -> None:
 def test_openai_goes_to_openrouter_only_without_a_direct_key() -> None:
     assert [shown(r) for r in routing.choose("openai/gpt-5", facts(ROUTER)).routes] == ["router openai/gpt-5"]
     assert [shown(r) for r in routing.choose("openai/gpt-5", facts(ROUTER, OPENAI)).routes] == ["openai gpt-5"]
+
+
+SERVED_BY = {"gpt-4.1": {"openai"}, "claude": {"anthropic"}, "embed": {"openai", "anthropic"}, "near:8b": {"local"}}
+
+
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [("gpt-4.1", ["openai"]), ("claude", ["Anthropic"]), ("embed", ["openai", "Anthropic"]), ("near:8b", [])],
+)
+def test_the_catalog_says_which_provider_serves_an_unqualified_id(model: str, names: list[str]) -> None:
+    named = upstream("Anthropic", "cloud_direct", "claude-other")
+    given = replace(facts(*ALL, named), providers=SERVED_BY)
+    if names:
+        assert [shown(route) for route in routing.choose(model, given).routes] == [f"{name} {model}" for name in names]
+    else:
+        with pytest.raises(NotFound):
+            routing.choose(model, given)
+
+
+def test_who_has_a_model_comes_before_what_the_catalog_says() -> None:
+    having = upstream("mine", model="gpt-4.1")
+    assert [
+        shown(r) for r in routing.choose("gpt-4.1", replace(facts(OPENAI, having), providers=SERVED_BY)).routes
+    ] == ["mine gpt-4.1"]
 
 
 def test_usable_are_enabled_have_their_key_and_stand_in_order() -> None:
