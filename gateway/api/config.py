@@ -9,22 +9,21 @@ from litestar import Request, get, patch
 
 from gateway import config, context
 from gateway.api import reading
-from gateway.api.reading import ScopeName
 
 
 @get("/api/config")
-async def get_config(request: Request[Any, Any, Any], in_scope: ScopeName = None) -> dict[str, Any]:
+async def get_config(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """What the gateway goes by, and where each value comes from."""
     here = context.of(request)
-    return await asyncio.to_thread(config.shown, here.live, here.environ, in_scope)
+    return await asyncio.to_thread(config.shown, here.live, here.environ, reading.scope_of(request))
 
 
 @patch("/api/config")
-async def change_config(request: Request[Any, Any, Any], in_scope: ScopeName = None) -> dict[str, Any]:
+async def change_config(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """Store settings, nested or dotted; says which count now and which after a restart."""
     here = context.of(request)
     wanted = await reading.object_of(request)
-    scope = wanted.pop("scope", in_scope)
+    scope = reading.one_scope([wanted.pop("scope", None), reading.scope_of(request)])
     answer = await asyncio.to_thread(config.change, here.live, wanted, scope)
     reading.note(request, scope=scope, changed=answer["changed"])
     return answer
@@ -37,11 +36,12 @@ def get_schema() -> dict[str, Any]:
 
 
 @get("/api/config/env")
-async def get_env(request: Request[Any, Any, Any], in_scope: ScopeName = None) -> dict[str, Any]:
+async def get_env(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """Every setting under its environment name."""
     here = context.of(request)
-    settings = await asyncio.to_thread(config.effective_in, here.live, in_scope)
-    return {"scope": in_scope, "env": settings.to_env_dict()}
+    scope = reading.scope_of(request)
+    settings = await asyncio.to_thread(config.effective_in, here.live, scope)
+    return {"scope": scope, "env": settings.to_env_dict()}
 
 
 handlers = [get_config, change_config, get_schema, get_env]

@@ -14,7 +14,7 @@ from catalog.errors import InvalidRequest, NotFound
 from catalog.ids import BARE_BASE, parse_model
 from catalog.models import ModelRow
 from gateway import adapters, context, jobs, listing, routing
-from gateway.api.reading import ScopeName
+from gateway.api import reading
 from gateway.context import Context
 from gateway.listing import Standing
 
@@ -80,18 +80,18 @@ async def _adapter_names(here: Context) -> Collection[str]:
 
 
 @get("/api/chat/models")
-async def list_chat_models(request: Request[Any, Any, Any], in_scope: ScopeName = None) -> dict[str, Any]:
+async def list_chat_models(request: Request[Any, Any, Any]) -> dict[str, Any]:
     here = context.of(request)
-    training = await asyncio.to_thread(here.training, in_scope)
+    training = await asyncio.to_thread(here.training, reading.scope_of(request))
     standing = await asyncio.to_thread(standing_of, here)
     return {"models": listing.chat_models(standing, training)}
 
 
 @get("/api/models")
-async def list_rows(request: Request[Any, Any, Any], in_scope: ScopeName = None) -> dict[str, Any]:
+async def list_rows(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """The catalog's rows with the head of their file."""
     head = models.model_file()
-    rows, standing = await _rows(request, in_scope)
+    rows, standing = await _rows(request)
     return {
         "currency": head.currency,
         "last_updated": head.last_updated,
@@ -101,30 +101,26 @@ async def list_rows(request: Request[Any, Any, Any], in_scope: ScopeName = None)
 
 
 @get("/api/models/by-type/{component:str}")
-async def list_rows_by_type(
-    request: Request[Any, Any, Any], component: FromPath[str], in_scope: ScopeName = None
-) -> dict[str, Any]:
-    rows, standing = await _rows(request, in_scope)
+async def list_rows_by_type(request: Request[Any, Any, Any], component: FromPath[str]) -> dict[str, Any]:
+    rows, standing = await _rows(request)
     return {"models": listing.catalog_rows(listing.of_type(rows, component), standing)}
 
 
 @get("/api/models/providers")
-async def list_providers(request: Request[Any, Any, Any], in_scope: ScopeName = None) -> dict[str, Any]:
-    rows, _ = await _rows(request, in_scope)
+async def list_providers(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    rows, _ = await _rows(request)
     return {"providers": sorted({row.provider for row in rows})}
 
 
 @get("/api/models/providers/{name:str}")
-async def list_rows_by_provider(
-    request: Request[Any, Any, Any], name: FromPath[str], in_scope: ScopeName = None
-) -> dict[str, Any]:
-    rows, standing = await _rows(request, in_scope)
+async def list_rows_by_provider(request: Request[Any, Any, Any], name: FromPath[str]) -> dict[str, Any]:
+    rows, standing = await _rows(request)
     return {"models": listing.catalog_rows(listing.of_provider(rows, name), standing)}
 
 
-async def _rows(request: Request[Any, Any, Any], in_scope: str | None) -> tuple[list[ModelRow], Standing]:
+async def _rows(request: Request[Any, Any, Any]) -> tuple[list[ModelRow], Standing]:
     here = context.of(request)
-    training = await asyncio.to_thread(here.training, in_scope)
+    training = await asyncio.to_thread(here.training, reading.scope_of(request))
     return models.rows(training), await asyncio.to_thread(standing_of, here)
 
 

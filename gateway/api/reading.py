@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 from litestar import Request
-from litestar.params import QueryParameter
 from litestar.types import Receive, Scope
 from pydantic import BaseModel, ValidationError
 
 from catalog.errors import InvalidRequest
+from catalog.ids import checked_name
 from gateway import errors, strict_json
 from gateway.errors import BodyCut
 
@@ -18,11 +19,8 @@ _METADATA = re.compile(r"metadata\[[^\]]{1,64}\]")
 
 T = TypeVar("T", bound=BaseModel)
 
-ScopeName = Annotated[str | None, QueryParameter(name="scope", max_length=128)]
-"""`?scope=`; a parameter called `scope` would be ASGI's own."""
-
-SCOPE_NAMES = ("corpus_id", "repo_id")
-"""Other names of `scope`, as callers of the first version say it."""
+SCOPE_NAMES = ("scope", "corpus_id", "repo_id")
+"""The others are what callers of the first version say."""
 
 
 async def object_of(request: Request[Any, Any, Any]) -> dict[str, Any]:
@@ -66,11 +64,24 @@ def metadata_of(request: Request[Any, Any, Any]) -> dict[str, str] | None:
 
 def with_scope(plain: dict[str, Any]) -> dict[str, Any]:
     """`plain` with the scope under its own name; raises InvalidBody when two names disagree."""
-    named = {name: plain[name] for name in ("scope", *SCOPE_NAMES) if name in plain}
+    named = {name: plain[name] for name in SCOPE_NAMES if name in plain}
+    rest = {name: value for name, value in plain.items() if name not in named}
     if len(set(map(str, named.values()))) > 1:
         raise errors.InvalidBody(f"{' and '.join(named)} disagree.", param="scope")
-    rest = {name: value for name, value in plain.items() if name not in SCOPE_NAMES}
     return rest | ({"scope": next(iter(named.values()))} if named else {})
+
+
+def scope_of(request: Request[Any, Any, Any]) -> str | None:
+    """The scope that a query names, under any of its names; raises InvalidRequest when two disagree."""
+    return one_scope([request.query_params.get(name) for name in SCOPE_NAMES])
+
+
+def one_scope(named: Sequence[str | None]) -> str | None:
+    """The scope that was named, however often; raises InvalidRequest for a faulty one, and where two disagree."""
+    scopes = {checked_name(scope, "scope") for scope in named if scope is not None}
+    if len(scopes) > 1:
+        raise InvalidRequest(f"The scopes {' and '.join(sorted(scopes))} disagree.", param="scope")
+    return next(iter(scopes), None)
 
 
 def note(request: Request[Any, Any, Any], **facts: Any) -> None:

@@ -18,7 +18,6 @@ from catalog.plan import Profile, RunRequest
 from catalog.runs import CancelRequested, PauseRequested, ResumeRequested, Run, Wish
 from gateway import context, run_stream, runs_stream, training
 from gateway.api import reading
-from gateway.api.reading import ScopeName
 from gateway.context import Context
 from gateway.training import DiffRequest, RollbackRequest
 
@@ -32,24 +31,23 @@ Chosen = Annotated[str, QueryParameter(max_length=8192)]
 @get("/api/agent/train/profile")
 async def profile(
     request: Request[Any, Any, Any],
-    in_scope: ScopeName = None,
     dataset_path: FromQuery[str | None] = None,
     base: FromQuery[str | None] = None,
 ) -> dict[str, Any]:
     """Recommended settings for this dataset, base and machine."""
-    here = context.of(request)
+    here, scope = context.of(request), reading.scope_of(request)
 
     def recommend() -> Profile:
-        settings = here.settings_of(in_scope)
+        settings = here.settings_of(scope)
         return training.recommend(training.dataset_path(dataset_path, settings, here.home), base, settings)
 
     return (await asyncio.to_thread(recommend)).model_dump(mode="json")
 
 
 @get("/api/agent/train/runs")
-async def list_runs(request: Request[Any, Any, Any], in_scope: ScopeName = None, limit: Limit = 100) -> dict[str, Any]:
+async def list_runs(request: Request[Any, Any, Any], limit: Limit = 100) -> dict[str, Any]:
     """Newest first."""
-    runs = await asyncio.to_thread(context.of(request).runs.list, in_scope, limit)
+    runs = await asyncio.to_thread(context.of(request).runs.list, reading.scope_of(request), limit)
     return {"runs": [run.model_dump(mode="json") for run in runs]}
 
 

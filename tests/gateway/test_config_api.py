@@ -73,6 +73,16 @@ def test_a_scope_has_values_of_its_own(house: Served) -> None:
     assert patch(house, {RANK: 5, "corpus_id": "mine"}).json()["changed"] == {RANK: {"from": 4, "to": 5}}
 
 
+@pytest.mark.parametrize("name", ["scope", "corpus_id", "repo_id"])
+def test_a_query_names_its_scope_in_any_of_three_ways(house: Served, name: str) -> None:
+    patch(house, {RANK: 4, "training.ragweld_agent_base_model": "theirs"}, f"?{name}=mine")
+    assert house.call("GET", f"/api/config?{name}=mine").json()["sources"][RANK] == "scope mine"
+    assert house.call("GET", f"/api/config/env?{name}=mine").json()["env"]["RAGWELD_AGENT_LORA_RANK"] == "4"
+    for path in ("/api/models", "/api/models/by-type/gen", "/api/models/providers/ragweld", "/api/chat/models"):
+        listed = house.call("GET", f"{path}?{name}=mine").json()["models"]
+        assert "ragweld:theirs" in [row.get("model", row.get("id")) for row in listed]
+
+
 def test_what_needs_a_restart_says_so_and_is_not_pretended(house: Served) -> None:
     told = patch(house, {"engine": {"max_rows": 4}, "routing.strict": True}).json()
     assert (told["effective_now"], told["after_restart"]) == (["routing.strict"], ["engine.max_rows"])
@@ -102,6 +112,9 @@ def test_what_the_command_line_said_wins_and_the_answer_says_so(house: Served) -
         ({"gateway.port": 1}, "?scope=mine", 422, "gateway.port"),
         ({RANK: 8}, "?scope=../x", 400, "scope"),
         ({RANK: 8, "scope": 5}, "", 422, "scope"),
+        ({RANK: 8, "scope": "mine"}, "?scope=other", 400, "scope"),
+        ({RANK: 8}, "?scope=mine&repo_id=other", 400, "scope"),
+        ({RANK: 8}, "?scope=", 400, "scope"),
         ([], "", 422, None),
     ],
 )
