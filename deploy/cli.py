@@ -29,6 +29,9 @@ GATEWAY_OPTIONS = {"host": "gateway.host", "port": "gateway.port"} | BASE_OPTION
 TRAINER_OPTIONS = {"trainer_port": "trainer.metrics_port"} | BASE_OPTION
 SETTING_OF_OPTION = GATEWAY_OPTIONS | TRAINER_OPTIONS
 
+FAULTS_OF_WORDS = (400, 422)
+"""What was typed or stored is wrong, and stays so at the next try."""
+
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
@@ -50,9 +53,9 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     arguments = parser().parse_args(argv)
     try:
         return COMMANDS[arguments.command].run(_invocation(arguments, environ))
-    except InvalidRequest as error:
-        return _fail(str(error), os.EX_CONFIG)
     except RagweldError as error:
+        if error.http_status in FAULTS_OF_WORDS:
+            return _fail(str(error), os.EX_CONFIG)
         # A port or a lock that is held now may be free at the next try, so the supervisor tries again.
         return _fail(str(error), os.EX_TEMPFAIL)
 

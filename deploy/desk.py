@@ -67,16 +67,17 @@ def config_arguments(top: argparse.ArgumentParser) -> None:
     change = _word(words, "set", "store a setting; an empty value goes back to the default")
     change.add_argument("key", metavar="KEY")
     change.add_argument("value", metavar="VALUE")
-    for word in (get, change):
+    env = _word(words, "env", "every setting as an environment variable")
+    for word in (get, change, env):
         word.add_argument("--scope", metavar="NAME", help="a named scope instead of all")
     _word(words, "schema", "what every setting means and may be, as JSON schema")
-    _word(words, "env", "every setting as an environment variable")
 
 
 def config(words: argparse.Namespace, home: Path, loaded: Loaded, say: Say) -> None:
     """Do what `words` say; raises InvalidRequest."""
     from catalog import settings
     from catalog.audit import AdminLog
+    from gateway import config as changing
 
     match words.act:
         case "get":
@@ -88,15 +89,18 @@ def config(words: argparse.Namespace, home: Path, loaded: Loaded, say: Say) -> N
                 settings.known_key(words.key)
         case "set":
             change = {words.key: settings.from_text(words.key, words.value) if words.value else None}
+            changing.check_scoped(change, words.scope)
             settings.store(home, change, scope=words.scope)
             AdminLog(home).append(SHELL, "config set", {"keys": [words.key], "scope": words.scope})
             source = settings.reload(home, loaded, scope=words.scope).sources[words.key]
             if source in settings.PINNED:
                 say(f"Stored, but the {source} wins: {settings.ENV_VARS[words.key]}.")
+            elif not changing.counts_at_once(words.key, words.scope):
+                say("A gateway that runs goes by it after a restart.")
         case "schema":
-            say(json.dumps(settings.schema(), indent=2))
+            say(json.dumps(changing.schema(), indent=2))
         case "env":
-            for variable, value in loaded.settings.to_env_dict().items():
+            for variable, value in settings.reload(home, loaded, scope=words.scope).settings.to_env_dict().items():
                 say(f"{variable}={value}")
 
 

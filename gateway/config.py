@@ -6,7 +6,7 @@ holds one is set is told. `tests/gateway/test_config_api.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from catalog import settings as law
@@ -40,9 +40,7 @@ def change(live: LiveSettings, wanted: Mapping[str, object], scope: str | None) 
     Raises InvalidBody or InvalidRequest naming the key; then nothing has changed.
     """
     changes = dict(_dotted(wanted))
-    for key in changes:
-        if scope is not None and key not in PER_SCOPE:
-            raise InvalidBody(f"{key} is one for all scopes.", hint="Change it without a scope.", param=key)
+    check_scoped(changes, scope)
     before = law.reload(live.home, live.stored, scope=scope).flat()
     law.store(live.home, changes, scope=scope)
     live.refresh()
@@ -58,6 +56,13 @@ def change(live: LiveSettings, wanted: Mapping[str, object], scope: str | None) 
         "after_restart": sorted(key for key in changed if not counts_at_once(key, scope)),
         "overruled": overruled,
     }
+
+
+def check_scoped(keys: Iterable[str], scope: str | None) -> None:
+    """Raises InvalidBody when a key cannot have a value of the scope's own."""
+    for key in keys:
+        if scope is not None and key not in PER_SCOPE:
+            raise InvalidBody(f"{key} is one for all scopes.", hint="Change it without a scope.", param=key)
 
 
 def counts_at_once(key: str, scope: str | None) -> bool:

@@ -21,6 +21,10 @@ MOVES_SHOWN = 8
 """The last moves of each base: as many series as a person can tell apart on a graph."""
 
 
+LOW_BYTES = 2_000_000_000
+"""Free disk below which a run's checkpoints may not fit; the alert's number, see `deploy/prometheus/rules.yml`."""
+
+
 class HomeState:
     """Reads the home folder at each scrape; cheap enough for the event loop: two `stat`s where nothing changed."""
 

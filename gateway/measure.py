@@ -45,7 +45,16 @@ Sample = tuple[str, list[str], float]
 class Measures:
     """The metrics of one gateway, in a registry of their own."""
 
-    def __init__(self, engine: AnswerEngine | None, limits: EngineSettings, home: HomeState) -> None:
+    def __init__(
+        self,
+        engine: AnswerEngine | None,
+        limits: EngineSettings,
+        home: HomeState,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.line_lost_at: float | None = None
+        """When the last log line was lost, by `clock`."""
+        self._clock = clock
         # No series of birth times beside every other one; the table does not know them.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
@@ -66,6 +75,7 @@ class Measures:
         self._counter("ragweld_http_requests_total", route, str(status)).inc()
 
     def log_line_lost(self) -> None:
+        self.line_lost_at = self._clock()
         self._counter("ragweld_log_lines_lost_total").inc()
 
     def fallback(self, provider: str, reason: str) -> None:

@@ -13,7 +13,11 @@ from catalog.settings import Upstream
 from gateway import context, routing
 from gateway.context import Context
 from gateway.errors import ShuttingDown
+from gateway.home_state import LOW_BYTES, free_bytes
 from gateway.providers import Health, Provider, breaker_name
+
+LATELY_S = 300.0
+"""How long after a lost log line that is still said."""
 
 ProviderState = Literal["up", "down", "unknown", "off"]
 
@@ -31,13 +35,31 @@ async def readyz(request: Request[Any, Any, Any]) -> dict[str, str]:
     if here.lifecycle.draining.is_set():
         raise ShuttingDown("This gateway is ending.")
     obstacle, detail = here.engine_obstacle()
-    degraded = {"degraded": here.recorder.obstacle} if here.recorder.obstacle else {}
+    degraded = _degraded(here)
     if obstacle is None:
         return {"status": "ready", "answers": RAGWELD, "reason": detail, **degraded}
     upstreams = routing.usable(here.settings.upstreams, here.environ)
     if upstreams and not here.settings.routing.strict:
         return {"status": "ready", "answers": upstreams[0].name, "reason": detail, **degraded}
     raise Unavailable(f"Nobody can answer yet: {detail}.", code=obstacle)
+
+
+def faults(obstacle: str | None, lost_s_ago: float | None, free: int | None) -> list[str]:
+    """What does not work while answers are given; `obstacle` is why chats are not kept, `free` the home's bytes."""
+    found = [obstacle] if obstacle is not None else []
+    if lost_s_ago is not None and lost_s_ago < LATELY_S:
+        found.append("log lines were lost lately")
+    if free is None:
+        found.append("the home folder cannot be reached")
+    elif free < LOW_BYTES:
+        found.append(f"the home folder's disk has {free / 1e6:.0f} MB left")
+    return found
+
+
+def _degraded(here: Context) -> dict[str, str]:
+    lost_at = here.measures.line_lost_at
+    found = faults(here.recorder.obstacle, None if lost_at is None else here.clock() - lost_at, free_bytes(here.home))
+    return {"degraded": "; ".join(found)} if found else {}
 
 
 @get("/metrics")

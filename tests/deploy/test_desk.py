@@ -66,6 +66,17 @@ def test_a_scope_has_values_of_its_own(shell: Shell) -> None:
     assert shell("config", "get", RANK, "--scope", "mine") == (os.EX_OK, [f"{RANK} = 4  (scope mine)"])
 
 
+def test_what_is_one_for_all_scopes_is_not_stored_for_one(shell: Shell, tmp_path: Path) -> None:
+    code, (line,) = shell("config", "set", "gateway.port", "9000", "--scope", "mine")
+    assert code == os.EX_CONFIG and "gateway.port is one for all scopes" in line
+    assert not (tmp_path / "data" / "settings.json").exists()
+
+
+def test_what_counts_after_a_restart_says_so(shell: Shell) -> None:
+    code, (line,) = shell("config", "set", "engine.max_rows", "4")
+    assert code == os.EX_OK and "after a restart" in line
+
+
 def test_a_setting_that_the_environment_overrules_says_so(shell: Shell) -> None:
     code, (line,) = shell("config", "set", RANK, "8", RAGWELD_AGENT_LORA_RANK="32")
     assert code == os.EX_OK and "RAGWELD_AGENT_LORA_RANK" in line
@@ -73,6 +84,9 @@ def test_a_setting_that_the_environment_overrules_says_so(shell: Shell) -> None:
 
 def test_schema_and_environment_are_printed_whole(shell: Shell) -> None:
     _, lines = shell("config", "schema")
-    assert "RoutingSettings" in json.loads("\n".join(lines))["$defs"]
+    routing = json.loads("\n".join(lines))["$defs"]["RoutingSettings"]["properties"]
+    assert (routing["strict"]["x-env"], routing["strict"]["x-effective"]) == ("RAGWELD_ROUTING_STRICT", "now")
     _, lines = shell("config", "env")
     assert "RAGWELD_AGENT_LORA_RANK=16" in lines
+    shell("config", "set", RANK, "4", "--scope", "mine")
+    assert "RAGWELD_AGENT_LORA_RANK=4" in shell("config", "env", "--scope", "mine")[1]

@@ -10,6 +10,8 @@ import pytest
 
 from catalog import models
 from catalog.settings import Settings, Upstream
+from gateway.api.health import LATELY_S, faults
+from gateway.home_state import LOW_BYTES
 from tests.gateway.misbehaving import Misbehaving, misbehaving
 from tests.gateway.scripted import BASE, ScriptedEngine
 from tests.gateway.serving import Served, served, wait_until
@@ -79,6 +81,35 @@ def test_health_has_a_row_for_everybody_and_says_what_to_do(among: Served, engin
     engine.reason_not_ready = "the base is being loaded"
     own = among.call("GET", "/api/chat/health").json()["providers"][0]
     assert (own["reachable"], own["detail"]) == (False, "the base is being loaded")
+
+
+def test_ready_says_what_else_does_not_work(among: Served, engine: ScriptedEngine, tmp_path: Path) -> None:
+    ready = among.call("GET", "/readyz").json()
+    assert ready["status"] == "ready" and "log lines" not in ready.get("degraded", "")
+    among.context.measures.log_line_lost()
+    ready = among.call("GET", "/readyz").json()
+    assert ready["status"] == "ready" and "log lines were lost lately" in ready["degraded"]
+    home, gone = among.context.home, tmp_path / "gone"
+    home.rename(gone)
+    assert "the home folder cannot be reached" in among.call("GET", "/readyz").json()["degraded"]
+    gone.rename(home)
+    assert "reached" not in among.call("GET", "/readyz").json()["degraded"]
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "lost_s_ago", "free", "said"),
+    [
+        (None, None, LOW_BYTES, []),
+        (None, LATELY_S, LOW_BYTES, []),
+        ("chats are not kept", 1.0, LOW_BYTES, ["chats are not kept", "log lines were lost lately"]),
+        (None, None, 5_000_000, ["the home folder's disk has 5 MB left"]),
+        (None, None, None, ["the home folder cannot be reached"]),
+    ],
+)
+def test_faults_that_leave_answers_are_named(
+    obstacle: str | None, lost_s_ago: float | None, free: int | None, said: list[str]
+) -> None:
+    assert faults(obstacle, lost_s_ago, free) == said
 
 
 def test_catalog_rows_say_whether_they_can_answer(among: Served, engine: ScriptedEngine) -> None:
