@@ -23,6 +23,7 @@ from gateway.context import Context
 from gateway.guard import Visit
 from gateway.responses import Question
 from gateway.routing import Choice, Route, UpstreamRoute
+from gateway.wire.foreign import UNREADABLE
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ def read(text: str) -> Extraction | None:
     bare = text.strip().removeprefix("```json").removeprefix("```").removesuffix("```")
     try:
         return msgspec.json.decode(bare, type=Extraction)
-    except (msgspec.DecodeError, UnicodeError):
+    except UNREADABLE:
         return None
 
 

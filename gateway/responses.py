@@ -20,6 +20,7 @@ from gateway.context import Context
 from gateway.guard import Visit
 from gateway.routing import UpstreamRoute
 from gateway.upstream import UpstreamAnswer
+from gateway.wire.foreign import UNREADABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class ResponsesAnswer(UpstreamAnswer):
     def _judge(self, body: bytes) -> None:
         try:
             self.response = msgspec.json.decode(body, type=_Response)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise self._failure("garbage", "sends something that is no response") from error
         if self.response.error is not None or not self.response.output:
             raise self._failure("error_body", "answers 200 with an error")

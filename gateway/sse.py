@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from gateway.wire.foreign import UNREADABLE
+
 MAX_EVENT_BYTES = 4 << 20
 
 
@@ -121,7 +123,7 @@ def _look_at(text: bytes, seen: Seen) -> None:
         return
     try:
         chunk = _DECODER.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         seen.unreadable = True
         return
     seen.error = seen.error or chunk.error

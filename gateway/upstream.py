@@ -28,6 +28,7 @@ from gateway.routing import UpstreamRoute
 from gateway.speaker import Count, Speaker, Whole
 from gateway.wire.answer import DONE_EVENT
 from gateway.wire.fields import LOCAL_ONLY
+from gateway.wire.foreign import UNREADABLE
 from gateway.wire.request import ParsedChat
 
 MAX_ANSWER_BYTES = 32 << 20
@@ -291,7 +292,7 @@ class UpstreamAnswer:
         """Count what a whole answer took; raises UpstreamFailed when it is none."""
         try:
             answer = msgspec.json.decode(body, type=_WholeAnswer)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise self._failure("garbage", "sends something that is no answer") from error
         if answer.error is not None or not answer.choices:
             raise self._failure("error_body", "answers 200 with an error")
@@ -373,7 +374,7 @@ def model_ids(body: bytes) -> tuple[str, ...]:
     """The ids of a list of models; none where it cannot be read, and never more than a list may have."""
     try:
         listed = msgspec.json.decode(body, type=_ModelList).data
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return ()
     return tuple(dict.fromkeys(model.id for model in listed if 0 < len(model.id) <= MAX_ID_CHARS))[:MAX_IDS]
 
@@ -390,6 +391,6 @@ def _message(body: bytes) -> str:
     try:
         error = msgspec.json.decode(body)["error"]
         message = error["message"] if isinstance(error, dict) else error
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError):
+    except (*UNREADABLE, KeyError, TypeError):
         message = body[:200].decode("utf-8", "replace")
     return str(message)[:1000]

@@ -81,7 +81,7 @@ class EngineVoice:
         """The calls inside a tool block, as {"name", "arguments"}; raises ValueError when it is none."""
         try:
             parsed = self.served.tokenizer.tool_parser(text, list(tools))
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError, SyntaxError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, SyntaxError, RecursionError) as error:
             raise ValueError(f"not a tool call: {error}") from error
         calls = parsed if isinstance(parsed, list) else [parsed]
         if not all(isinstance(call, dict) and isinstance(call.get("name"), str) for call in calls):

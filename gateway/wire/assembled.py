@@ -12,6 +12,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from gateway.wire.foreign import UNREADABLE
+
 _DATA = b"data:"
 _DONE = b"[DONE]"
 
@@ -82,7 +84,7 @@ def completion_of(body: bytes, *, is_stream: bool) -> dict[str, Any] | None:
     try:
         plain = _of_stream(body) if is_stream else msgspec.json.decode(body, type=dict[str, Any])
         msgspec.convert(plain, _Completion)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
     return plain
 

@@ -89,6 +89,7 @@ FAULTS: dict[str, Fault] = {
         502, "upstream_wrong_kind", [answer(GOOD_ANSWER)], [STREAM_HEAD + GOOD_STREAM, "close"]
     ),
     "a page for a stream": Fault(502, "upstream_wrong_kind", [answer(b"<html>", kind="text/html")]),
+    "a body nested too deeply": Fault(502, "upstream_garbage", plain=[answer(b'{"choices":' + b"[" * 10_000)]),
     "a page for a body": Fault(502, "upstream_garbage", plain=[answer(b"<html>", kind="text/html")]),
     "cut before content": Fault(
         502, "upstream_cut", [STREAM_HEAD + ROLE, "close"], [answer(GOOD_ANSWER)[:-20], "close"]

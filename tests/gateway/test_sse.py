@@ -49,6 +49,7 @@ def test_an_event_without_end_is_refused() -> None:
         (b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n', sse.Seen(finished=True)),
         (b'data: {"error":{"message":"no"}}\n\n', sse.Seen(error={"message": "no"})),
         (b"data: <html>\n\n", sse.Seen(unreadable=True)),
+        (b'data: {"x":' + b"[" * 10_000 + b"\n\n", sse.Seen(unreadable=True)),
         (b": OPENROUTER PROCESSING\n\n", sse.Seen()),
         (b"data: [DONE]\n\n", sse.Seen(done=True)),
         (

@@ -66,6 +66,12 @@ def test_an_error_in_the_stream_is_no_completion() -> None:
     assert completion_of(b'data: {"error": {"message": "no"}}\n\ndata: [DONE]\n\n', is_stream=True) is None
 
 
+def test_what_is_nested_too_deeply_is_no_completion() -> None:
+    deep = b'{"error":' + b"[" * 10_000
+    assert completion_of(deep, is_stream=False) is None
+    assert completion_of(b"data: " + deep + b"\n\ndata: [DONE]\n\n", is_stream=True) is None
+
+
 GOOD: dict[str, Any] = {"id": "c", "choices": [{"message": {"content": "a"}, "finish_reason": "stop"}]}
 
 
