@@ -91,16 +91,25 @@ class Probation:
 
     async def failed_trial(self, base: BaseId, adapter_id: AdapterId, problem: str) -> None:
         """The engine found the active adapter unfit to serve."""
-        await asyncio.to_thread(self._take_back, base, adapter_id, "golden_prompt", f"golden prompt: {problem}")
+        await self._try_to_take_back(base, adapter_id, "golden_prompt", f"golden prompt: {problem}")
 
     async def stop(self) -> None:
         """Wait for what is under way."""
         await asyncio.gather(*self._tasks)
 
     def _in_background(self, base: BaseId, adapter_id: AdapterId, why: str) -> None:
-        task = asyncio.create_task(asyncio.to_thread(self._take_back, base, adapter_id, "bad_answers", why))
+        task = asyncio.create_task(self._try_to_take_back(base, adapter_id, "bad_answers", why))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _try_to_take_back(self, base: BaseId, adapter_id: AdapterId, cause: Cause, why: str) -> None:
+        """Where the disk refuses it, the adapter is watched anew and so tried again."""
+        try:
+            await asyncio.to_thread(self._take_back, base, adapter_id, cause, why)
+        except OSError as error:
+            log.error("adapters: %s could not be taken back: %s", short(adapter_id), error)
+            self._over.discard((base, adapter_id))
+            self._records.pop(base, None)
 
     def _take_back(self, base: BaseId, adapter_id: AdapterId, cause: Cause, why: str) -> None:
         moves = self._store.aliases().bases.get(base, [])

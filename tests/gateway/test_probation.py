@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from catalog.adapters import AdapterStore
+from catalog.adapters import AdapterStore, AliasMove
 from catalog.errors import EngineFailed
 from catalog.ids import AdapterId, BaseId
 from catalog.settings import Settings
@@ -26,6 +26,7 @@ class Desk:
     """A store whose alias has just moved from one adapter to another, and what became of it."""
 
     def __init__(self, folder: Path, age_s: float = 0.0) -> None:
+        self.folder = folder
         self.now = datetime(2026, 1, 2, tzinfo=UTC)
         self.store = AdapterStore(folder, now=lambda: self.now)
         self.good, self.bad = (self.store.put(write_adapter(folder / str(value), value)) for value in (1.0, 2.0))
@@ -92,6 +93,25 @@ def test_one_that_has_served_for_long_is_not_taken_back(tmp_path: Path) -> None:
 def test_answers_of_an_adapter_that_is_not_active_take_nothing_back(desk: Desk) -> None:
     desk.hear(True, True, True, True, adapter=desk.good)
     assert desk.active == desk.bad
+
+
+def test_where_the_disk_refuses_it_is_tried_again(desk: Desk) -> None:
+    class Refusing(AdapterStore):
+        """The disk is full at the first move."""
+
+        fault: OSError | None = OSError(28, "No space left on device")
+
+        def retreat(self, base: BaseId, bad: AdapterId, why: str) -> AliasMove | None:
+            if (fault := self.fault) is not None:
+                self.fault = None
+                raise fault
+            return super().retreat(base, bad, why)
+
+    desk.probation = Probation(Refusing(desk.folder), desk.copied.append, desk.causes.append, lambda: desk.now)
+    desk.hear(True, True, True)
+    assert (desk.active, desk.causes) == (desk.bad, [])
+    desk.hear(True, True, True)
+    assert (desk.active, desk.causes) == (desk.good, ["bad_answers"])
 
 
 def test_somebody_who_was_faster_is_not_overrun(desk: Desk) -> None:
