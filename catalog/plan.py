@@ -194,6 +194,10 @@ class Profile(BaseModel):
             reason=f"{rows} rows on a base of {size}: {epochs} epochs give {epochs * steps_per_epoch} optimizer steps.",
         )
 
+    def lr_for(self, objective: Objective) -> float:
+        """The rate that suits what is learned."""
+        return self.lr * (DPO_RATE if objective == "dpo" else 1)
+
 
 def recommended_max_length(base_parameters: int, context: int) -> int:
     """Tokens of the longest row that is worth its time."""
@@ -219,7 +223,7 @@ def resolve(
         seed=_first(request.seed, 0),
         epochs=_first(request.epochs, profile.epochs),
         batch_size=_first(request.batch_size, profile.batch_size),
-        lr=_first(request.lr, profile.lr * (DPO_RATE if objective == "dpo" else 1)),
+        lr=_first(request.lr, profile.lr_for(objective)),
         warmup_ratio=_first(request.warmup_ratio, profile.warmup_ratio),
         max_length=_first(request.max_length, profile.max_length),
         overlong=request.overlong,

@@ -19,7 +19,7 @@ from catalog.errors import InvalidRequest, NotFound
 from catalog.ids import BARE_BASE, parse_model
 from catalog.plan import Profile, RunRequest
 from catalog.runs import Labels, Run, RunStore
-from catalog.settings import Settings
+from catalog.settings import Objective, Settings
 from catalog.uploads import FileStore
 from gateway import errors, files, training
 from gateway.metadata import Metadata
@@ -37,7 +37,7 @@ class Hyperparameters(_Shape):
     batch_size: Auto | Annotated[int, Field(ge=1, le=256)] = "auto"
     """Rows of one optimizer step."""
     learning_rate_multiplier: Auto | Annotated[float, Field(gt=0, le=1000)] = "auto"
-    """Times the rate that is recommended for the base."""
+    """Times the rate that is recommended for the base and the method."""
     n_epochs: Auto | Annotated[int, Field(ge=1, le=1000)] = "auto"
 
 
@@ -144,7 +144,8 @@ def hyperparameters(wanted: JobRequest) -> Hyperparameters:
 
 def settings_of(asked: Hyperparameters, profile: Profile) -> dict[str, Any]:
     """What OpenAI's numbers are to a run; what is `auto` is left to the settings and the profile."""
-    chosen: dict[str, Any] = {"objective": "dpo" if isinstance(asked, DpoHyperparameters) else "sft"}
+    objective: Objective = "dpo" if isinstance(asked, DpoHyperparameters) else "sft"
+    chosen: dict[str, Any] = {"objective": objective}
     if isinstance(asked, DpoHyperparameters) and asked.beta != "auto":
         chosen["dpo_beta"] = asked.beta
     if asked.n_epochs != "auto":
@@ -153,7 +154,7 @@ def settings_of(asked: Hyperparameters, profile: Profile) -> dict[str, Any]:
         micro = micro_batch(asked.batch_size, profile.batch_size)
         chosen |= {"batch_size": micro, "grad_accum_steps": asked.batch_size // micro}
     if asked.learning_rate_multiplier != "auto":
-        chosen["lr"] = profile.lr * asked.learning_rate_multiplier
+        chosen["lr"] = profile.lr_for(objective) * asked.learning_rate_multiplier
     return chosen
 
 

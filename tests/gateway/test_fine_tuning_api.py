@@ -36,6 +36,17 @@ def file_id(gateway: Served) -> str:
     return gateway.client().files.create(file=("facts.jsonl", rows(20)), purpose="fine-tune").id
 
 
+@pytest.fixture
+def pairs_id(gateway: Served) -> str:
+    pair = {
+        "input": {"messages": [{"role": "user", "content": "How is it?"}]},
+        "preferred_output": [{"role": "assistant", "content": "good"}],
+        "non_preferred_output": [{"role": "assistant", "content": "bad"}],
+    }
+    content = json.dumps(pair).encode() + b"\n"
+    return gateway.client().files.create(file=("pairs.jsonl", content), purpose="fine-tune").id
+
+
 def claim(gateway: Served) -> ClaimedRun:
     """The oldest job, running in the hands of the test."""
     claimed = gateway.context.runs.claim_next()
@@ -149,17 +160,11 @@ def test_what_cannot_be_done_is_refused_by_its_name(
     assert gateway.context.runs.list() == []
 
 
-def test_preference_pairs_are_learned_from_by_dpo(gateway: Served) -> None:
+def test_preference_pairs_are_learned_from_by_dpo(gateway: Served, pairs_id: str) -> None:
     client = gateway.client()
-    pair = {
-        "input": {"messages": [{"role": "user", "content": "How is it?"}]},
-        "preferred_output": [{"role": "assistant", "content": "good"}],
-        "non_preferred_output": [{"role": "assistant", "content": "bad"}],
-    }
-    pairs = client.files.create(file=("pairs.jsonl", json.dumps(pair).encode() + b"\n"), purpose="fine-tune").id
     job = client.fine_tuning.jobs.create(
         model=BASE,
-        training_file=pairs,
+        training_file=pairs_id,
         method={"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.3, "n_epochs": 2}}},
     )
     found = raw_job(gateway, job.id).method
@@ -168,8 +173,25 @@ def test_preference_pairs_are_learned_from_by_dpo(gateway: Served) -> None:
     plan = gateway.context.runs.get(job.id.removeprefix("ftjob-")).plan
     assert (plan.objective, plan.dpo_beta, plan.epochs) == ("dpo", 0.3, 2)
     with pytest.raises(openai.BadRequestError) as caught:
-        client.fine_tuning.jobs.create(model=BASE, training_file=pairs)
+        client.fine_tuning.jobs.create(model=BASE, training_file=pairs_id)
     assert caught.value.param == "method.type"
+
+
+def test_a_multiplier_of_one_is_the_rate_that_auto_is_for_every_method(
+    gateway: Served, file_id: str, pairs_id: str
+) -> None:
+    client = gateway.client()
+    for method, rows_id in (("supervised", file_id), ("dpo", pairs_id)):
+        found = []
+        for multiplier in ("auto", 1.0):
+            hyperparameters = {"learning_rate_multiplier": multiplier}
+            job = client.fine_tuning.jobs.create(
+                model=BASE,
+                training_file=rows_id,
+                method={"type": method, method: {"hyperparameters": hyperparameters}},  # type: ignore[typeddict-item,misc]
+            )
+            found.append(gateway.context.runs.get(job.id.removeprefix("ftjob-")).plan.lr)
+        assert found[0] == found[1]
 
 
 def test_a_file_of_another_purpose_is_no_training_file(gateway: Served) -> None:
