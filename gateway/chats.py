@@ -8,6 +8,7 @@ Completions".
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -106,9 +107,11 @@ def dataset(wanted: ChatsRequest, store: ChatStore, uploads: FileStore) -> tuple
         )
     made_at = datetime.now(UTC)
     folder = uploads.incoming_folder()
-    (folder / "chats").write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
-    kept = uploads.keep(folder / "chats", f"chats-{made_at:%Y%m%d-%H%M%S}.jsonl", "fine-tune")
-    folder.rmdir()
+    try:
+        (folder / "chats").write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+        kept = uploads.keep(folder / "chats", f"chats-{made_at:%Y%m%d-%H%M%S}.jsonl", "fine-tune")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     return kept, {"rows": len(rows), **left_out}
 
 
