@@ -1,6 +1,6 @@
 """Finishes the surface of a run that has ended, when no other run waits; goes on where it was stopped, also by death.
 
-The plane is made of all snapshots that the run kept: its final picture. `tests/trainer/picture/test_later.py`.
+The plane is made of all snapshots that the run kept: its final picture. `tests/trainer/picture/test_surface.py`.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from catalog import pictures
 from catalog.errors import Conflict, RagweldError
@@ -40,7 +42,7 @@ def finish(
     """Measure until the surface is whole, or until `is_wanted` elsewhere. What cannot be finished is told and left."""
     try:
         _finish(run, lesson.prepare(run.plan, home, cpu_float32=cpu_float32), store, easel, is_wanted)
-    except (RagweldError, OSError, ValueError) as error:
+    except (RagweldError, OSError, ValueError, RuntimeError, MemoryError, SafetensorError) as error:
         log.warning("%s: its surface is left as it is: %s", run.run_id, error)
         store.append(run.run_id, "error", message=f"The surface is left as it is: {error}")
         (easel.folder / UNFINISHED).unlink(missing_ok=True)
