@@ -1,7 +1,7 @@
 """Runs as OpenAI's fine-tuning jobs, events and checkpoints. Views only: the run store is the one truth.
 
 Every run is a job, whoever began it; a job's id is `ftjob-` and the run's. Plain functions of what was read.
-`tests/gateway/test_jobs.py`. Source: OpenAI API reference, "The fine-tuning job object" and its events.
+`tests/gateway/test_fine_tuning_api.py`. Source: OpenAI API reference, "The fine-tuning job object" and its events.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a model in this process answers, greedily: for the gate's checks and the golden prompt.
 
-`tests/trainer/test_speak.py` holds it to the engine's own answer.
+`tests/trainer/test_golden.py`.
 """
 
 from __future__ import annotations

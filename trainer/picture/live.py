@@ -3,7 +3,7 @@
 At a telemetry point a sketch and now and then a snapshot are kept. Between steps, while the surface has taken less than
 its share of the run's time, one more of its points is measured; the plane is fitted again whenever there are twice as
 many snapshots, and what was measured before stays shown until the new one has its coarsest grid. What the disk
-refuses is told, and the run goes on without it. `tests/trainer/picture/test_live.py`; `tests/trainer/test_resume.py`
+refuses is told, and the run goes on without it. `tests/trainer/picture/test_surface.py`; `tests/trainer/test_resume.py`
 proves that a run is bit-equal with it.
 """
 

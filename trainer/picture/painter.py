@@ -1,7 +1,7 @@
 """Measures the true loss at points of a plane in parameter space, and puts every number back as it was.
 
 The model's trainable arrays are exchanged for others and exchanged back, dropout is off, no random number is drawn: a
-run with a surface is bit-equal to one without. `tests/trainer/picture/test_painter.py`.
+run with a surface is bit-equal to one without. `tests/trainer/picture/test_surface.py`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Fitted whenever there are half as many more points, each time turned towards the frame before, and each time told. All
 points are then placed anew, which a database of metrics could not do. The file is written again when that costs at most
-a hundredth of the time. `tests/trainer/picture/test_sketched.py`.
+a hundredth of the time. `tests/trainer/picture/test_plane.py`.
 """
 
 from __future__ import annotations
