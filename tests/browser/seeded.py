@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from catalog import events, pictures
+from catalog.decisions import CheckResult, Comparison, Decision
 from catalog.pictures import Frame, Probe, Surface, SurfacePoint
 from catalog.plan import Plan
 from catalog.runs import Decided, Ended, Promotion, RunStore, Summary
@@ -21,9 +22,20 @@ PLAN = Plan(
     grad_accum_steps=8, telemetry_interval_steps=1, promote_if_improves=True, promote_epsilon=0.0,
 )  # fmt: skip
 DIGEST = hashlib.sha256(b"a plane").hexdigest()
+DECISION = Decision(
+    rule="better on the held-out rows", resamples=2000, seed=0,
+    comparisons=[
+        Comparison(
+            against=against, compared="loss", candidate_loss=0.1, other_loss=3.1, difference=-3.0, low=-3.2, high=-2.8,
+            rows=52, better_rows=51, limit=0.0, passed=True,
+        )
+        for against in ("base", "active", "regression")
+    ],
+    checks=[CheckResult(line=1, rule="contains", passed=True, answer="Ada")],
+)  # fmt: skip
 PROMOTION = Promotion(
     promoted=True, adapter_id="a" * 64, reason="Promoted: held-out loss 0.1 against 3.1 of the base.",
-    ts="2026-01-01T00:00:00.000Z", candidate_loss=0.1, active_loss=3.1, base_loss=3.1,
+    ts="2026-01-01T00:00:00.000Z", candidate_loss=0.1, active_loss=3.1, base_loss=3.1, decision=DECISION,
 )  # fmt: skip
 
 

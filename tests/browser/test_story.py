@@ -185,10 +185,11 @@ def test_pause_restart_of_the_gateway_resume_and_nothing_is_lost_or_doubled(hous
 
 def test_the_gate_says_why_and_a_run_is_cancelled(house: House, opened: Opened, taught: str) -> None:
     with opened(house.gateway) as page:
-        start(page, epochs="1", promote_if_improves="true", promote_epsilon="9")
+        start(page, epochs="1", promote_if_improves="true", promote_epsilon="9", gate_min_rows="3")
         wait_for(page, "completed")
         expect(page.get_by_test_id("verdict")).to_contain_text("Not promoted")
-        expect(page.get_by_test_id("verdict").locator("tbody tr")).to_have_count(3)
+        expect(page.get_by_test_id("verdict").locator(".bars tbody tr")).to_have_count(3)
+        expect(page.get_by_test_id("decision").locator("tbody tr").first).to_contain_text("below -9")
         start(page, epochs="200")
         wait_for(page, "running")
         page.get_by_test_id("cancel").click()
