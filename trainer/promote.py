@@ -40,9 +40,12 @@ def consider(
     base: Measurement | None,
     run_id: str,
     home: Path,
-    look: Callable[[], None] = lambda: None,
+    look: Callable[[], None],
 ) -> Verdict:
-    """Decide on the candidate, which lies in the store, and move the alias if it is better. The model wears no LoRA."""
+    """Decide on the candidate, which lies in the store, and move the alias if it is better. The model wears no LoRA.
+
+    `look` is called between batches and checks, for measuring may take longer than a silent run is believed to live.
+    """
     active_id = adapters.active(lesson.base.base)
     if active_id == candidate_id and adapters.aliases().bases[lesson.base.base][-1].reason == _reason(run_id):
         return Verdict(True, "Promoted by an earlier life of this run.")

@@ -96,7 +96,7 @@ def _train(run: Run, place: Workplace, watch: Watch) -> Finish:
     promotion = None
     if adapter_id is not None and run.plan.promote_if_improves:
         remove_adapter(prepared.learner.model)
-        verdict = promote.consider(prepared, place.adapters, adapter_id, done.base, run.run_id, place.home)
+        verdict = promote.consider(prepared, place.adapters, adapter_id, done.base, run.run_id, place.home, watch.live)
         promotion = _announce(run, place, verdict, adapter_id, reporter)
     message = done.stopped_early or "The run is complete."
     reporter.tell("complete", step=done.steps_done, percent=100.0, message=message)
