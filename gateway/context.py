@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from litestar import Request
-from litestar.types import Scope
 
 from catalog.adapters import AdapterStore
 from catalog.audit import AdminLog
@@ -107,7 +106,3 @@ class Context:
 def of(request: Request[Any, Any, Any]) -> Context:
     """The context of the gateway that this request came to."""
     return cast(Context, request.app.state.context)
-
-
-def of_scope(scope: Scope) -> Context:
-    return cast(Context, scope["litestar_app"].state.context)

@@ -23,6 +23,7 @@ from gateway.routing import Choice, EngineRoute, Route
 from gateway.speaker import Speaker
 from gateway.upstream import UpstreamAnswer, Upstreams
 from gateway.wire.embedding import EmbeddingRequest
+from gateway.wire.foreign import UNREADABLE
 
 
 class _Embedding(Struct, frozen=True):
@@ -55,7 +56,7 @@ class EmbeddingAnswer(UpstreamAnswer):
     def _judge(self, body: bytes) -> None:
         try:
             answer = msgspec.json.decode(body, type=_Embeddings)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise self._failure("garbage", "sends something that is no list of embeddings") from error
         given = [one.index for one in answer.data if one.embedding]
         if sorted(given) != list(range(self._wanted)):
