@@ -1,6 +1,6 @@
 """Asks a chat question from inside, on the very path that a client's request takes: routing, fallback, limits, counts.
 
-`ask` streams and says when what was heard. Whoever asks from inside is told who really answered, like everybody else.
+`ask_among` streams and says when what was heard, and who really answered.
 `tests/gateway/test_benchmark.py` and `test_knowledge.py`.
 """
 
@@ -49,14 +49,8 @@ class Heard:
         return (self.answer_tokens - 1) / spent_s if self.answer_tokens > 1 and spent_s > 0 else None
 
 
-async def ask(context: Context, body: Mapping[str, Any], visit: Visit, *, strict: bool = False) -> Heard:
-    """The answer to an OpenAI chat body; raises RagweldError, also where the answer breaks off."""
-    choice = context.choose(str(body.get("model", "")), strict=strict)
-    return await ask_among(context, body, choice, visit)
-
-
 async def ask_among(context: Context, body: Mapping[str, Any], choice: Choice, visit: Visit) -> Heard:
-    """The answer by the first candidate that can."""
+    """The answer to a chat body by the first candidate that can; raises RagweldError, also where it breaks off."""
     streaming = {**body, "stream": True, "stream_options": {"include_usage": True}}
     parsed = wire.parse(msgspec.json.encode(streaming))
     if context.watch is not None:

@@ -18,9 +18,10 @@ from catalog.benchmarks import Answered, Benchmark, Standing
 from catalog.errors import RagweldError, UpstreamTimedOut
 from catalog.runs import stamp
 from gateway import cost
-from gateway.asking import Heard, ask
+from gateway.asking import Heard, ask_among
 from gateway.context import Context
 from gateway.guard import Visit
+from gateway.routing import Route
 from gateway.speaker import Count
 
 
@@ -89,17 +90,17 @@ async def _one(context: Context, wanted: BenchmarkRequest, model: str, place: in
     }
     try:
         async with asyncio.timeout(wanted.answer_timeout_s):
-            heard = await ask(context, body, visit, strict=True)
+            choice = context.choose(model, strict=True)
+            heard = await ask_among(context, body, choice, visit)
     except TimeoutError:
         late = UpstreamTimedOut(f"No whole answer within {wanted.answer_timeout_s:g} s.")
         return Answered(model=model, prompt=place, error=str(late))
     except RagweldError as error:
         return Answered(model=model, prompt=place, error=str(error))
-    return _answered(context, model, place, heard)
+    return _answered(choice.routes[0], model, place, heard)
 
 
-def _answered(context: Context, model: str, place: int, heard: Heard) -> Answered:
-    (route,) = context.choose(model, strict=True).routes
+def _answered(route: Route, model: str, place: int, heard: Heard) -> Answered:
     count = Count(prompt_tokens=heard.prompt_tokens, answer_tokens=heard.answer_tokens)
     return Answered(
         model=model,

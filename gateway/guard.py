@@ -70,6 +70,10 @@ class Allowance:
     requests: Bucket | None
     tokens: Bucket | None
 
+    @property
+    def limits(self) -> list[int | None]:
+        return [None if bucket is None else bucket.per_minute for bucket in (self.requests, self.tokens)]
+
     def take_request(self, now_s: float) -> RateLimited | None:
         """Count a request, or say why not."""
         for kind, bucket in (("requests", self.requests), ("tokens", self.tokens)):
@@ -120,9 +124,12 @@ class Guard:
         self.take(keys)
 
     def take(self, keys: Sequence[Key]) -> None:
-        """Know these keys from now on; a key that stays keeps what it has used. From any thread."""
+        """Know these keys from now on; a key whose limits stay keeps what it has used. From any thread."""
         now_s, (_, kept) = self._clock(), self._known
-        allowances = {key.sha256: kept.get(key.sha256) or _full(key, now_s) for key in keys}
+        full = {key.sha256: _full(key, now_s) for key in keys}
+        allowances = {
+            one: kept[one] if one in kept and kept[one].limits == new.limits else new for one, new in full.items()
+        }
         self._known = (KeyRing(keys), allowances)
 
     def admit(self, method: str, path: str, headers: Mapping[bytes, bytes], address: str) -> Visit | RagweldError:

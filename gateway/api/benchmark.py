@@ -18,10 +18,11 @@ from gateway.benchmark import BenchmarkRequest
 
 @post("/api/benchmark/run", status_code=200)
 async def run(request: Request[Any, Any, Any]) -> dict[str, Any]:
-    """Ask every model every prompt, and keep what came back."""
+    """Ask every model every prompt, and keep what came back; who goes away ends it, and nothing is kept."""
     here = context.of(request)
     wanted = await reading.body_of(request, BenchmarkRequest)
-    answers = await benchmark.run(here, wanted, request.scope["auth"])
+    asking = benchmark.run(here, wanted, request.scope["auth"])
+    answers = await reading.while_client_listens(request, asking)
     make = partial(benchmark.report, wanted=wanted, answers=answers)
     kept = await asyncio.to_thread(BenchmarkStore(here.home).keep, make)
     reading.note(request, benchmark=kept.id)

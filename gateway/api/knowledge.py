@@ -16,9 +16,9 @@ from gateway.knowledge import ExtractRequest
 async def extract(request: Request[Any, Any, Any]) -> Response[bytes]:
     """`{"concepts": [...], "relations": [...]}`, empty where the answer could not be read."""
     wanted = await reading.body_of(request, ExtractRequest)
-    found, heard = await knowledge.extract(
-        context.of(request), wanted, request.scope["auth"], strict=reading.is_strict(request.scope)
-    )
+    is_strict = reading.is_strict(request.scope)
+    asking = knowledge.extract(context.of(request), wanted, request.scope["auth"], strict=is_strict)
+    found, heard = await reading.while_client_listens(request, asking)
     named = {
         "x-ragweld-provider": heard.provider,
         "x-ragweld-model": heard.model,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from litestar import Request
@@ -12,12 +12,14 @@ from pydantic import BaseModel, ValidationError
 
 from catalog.errors import InvalidRequest
 from catalog.ids import checked_name
-from gateway import errors, strict_json
-from gateway.errors import BodyCut
+from gateway import context, errors, strict_json
+from gateway.errors import BodyCut, ShuttingDown
+from gateway.lifecycle import connection_of
 
 _METADATA = re.compile(r"metadata\[[^\]]{1,64}\]")
 
 T = TypeVar("T", bound=BaseModel)
+R = TypeVar("R")
 
 SCOPE_NAMES = ("scope", "corpus_id", "repo_id")
 """The others are what callers of the first version say."""
@@ -82,6 +84,21 @@ def one_scope(named: Sequence[str | None]) -> str | None:
     if len(scopes) > 1:
         raise InvalidRequest(f"The scopes {' and '.join(sorted(scopes))} disagree.", param="scope")
     return next(iter(scopes), None)
+
+
+async def while_client_listens(request: Request[Any, Any, Any], work: Coroutine[Any, Any, R]) -> R:
+    """What `work` gives; it is stopped at once when the client goes away. Raises BodyCut, or ShuttingDown."""
+    done: list[R] = []
+
+    async def do() -> None:
+        done.append(await work)
+
+    lifecycle = context.of(request).lifecycle
+    if not await lifecycle.while_client_listens(connection_of(request.scope), do()):
+        raise BodyCut("The client left before its answer.")
+    if not done:
+        raise ShuttingDown("This gateway is ending; the answer was cut.")
+    return done[0]
 
 
 def note(request: Request[Any, Any, Any], **facts: Any) -> None:

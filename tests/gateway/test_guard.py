@@ -195,6 +195,14 @@ def test_what_a_key_used_outlives_a_change_of_the_others() -> None:
     assert isinstance(admit(guard, "rw-a"), RateLimited)
 
 
+def test_another_limit_counts_at_once() -> None:
+    guard = Guard([a_key("a", "rw-a", requests_per_minute=1)], Clock())
+    admit(guard, "rw-a")
+    guard.take([a_key("a", "rw-a", requests_per_minute=2)])
+    assert isinstance(visit := admit(guard, "rw-a"), Visit)
+    assert visit.headers()["x-ratelimit-limit-requests"] == "2"
+
+
 def test_a_guard_of_a_hundred_keys_costs_microseconds() -> None:
     guard = Guard([a_key(f"k{number}", f"rw-{number}") for number in range(100)], time.monotonic)
     spent: list[float] = []

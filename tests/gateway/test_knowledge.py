@@ -97,6 +97,21 @@ def test_openai_is_asked_by_its_responses_api(house: Served, engine: ScriptedEng
     }  # fmt: skip
 
 
+def test_openais_tokens_are_counted(house: Served, engine: ScriptedEngine, upstream: Misbehaving) -> None:
+    upstream.steps = [answer(json.dumps(RESPONSE).encode())]
+    labels = {
+        "gen_ai_operation_name": "chat", "gen_ai_provider_name": "cloud_direct", "gen_ai_response_model": "m",
+    }  # fmt: skip
+
+    def counted() -> list[float]:
+        name = "gen_ai_client_token_usage_sum"
+        return [house.metric(name, **labels, gen_ai_token_type=kind) for kind in ("input", "output")]
+
+    before = counted()
+    extract(house, "openai/m")
+    assert [now - then for now, then in zip(counted(), before, strict=True)] == [11, 7]
+
+
 def test_what_cannot_be_read_is_empty_and_counted(house: Served, engine: ScriptedEngine) -> None:
     before = house.metric("ragweld_extractions_total", provider="ragweld", outcome="empty")
     for said in ("I think that", '{"concepts": ["cut', '{"concepts": "none", "relations": []}', "{}"):

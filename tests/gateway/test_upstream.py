@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -87,6 +88,27 @@ def test_a_client_that_goes_away_is_felt_upstream_at_once(alone: Served, first: 
         connection.sendall(head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body)
         assert b"200 OK" in connection.recv(4096)
     wait_until(lambda: first.gone == 1, "the upstream's word", SHORT_S)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/benchmark/run", {"models": ["local:m"], "prompts": ["one", "two"]}),
+        ("/api/kg/extract", {"model": "local:m", "text": "hi"}),
+    ],
+)
+def test_who_asks_from_inside_and_goes_away_stops_it_too(
+    alone: Served, first: Misbehaving, path: str, body: dict[str, Any]
+) -> None:
+    first.steps = [STREAM_HEAD + ROLE + WORDS[0], "hang"]
+    content = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", alone.port)) as connection:
+        connection.sendall(head.encode() + b"content-length: %d\r\n\r\n" % len(content) + content)
+        wait_until(lambda: len(first.asked) == 1, "a question")
+    wait_until(lambda: alone.metric("ragweld_http_requests_total", route=path, status="400") == 1, "the end")
+    wait_until(lambda: first.gone == 1, "the upstream's word")
+    assert len(first.asked) == 1
 
 
 def test_openai_is_spared_what_only_local_servers_know(
