@@ -309,5 +309,6 @@ def test_the_manifest_records_the_data_it_saw(story: Story) -> None:
         "adapter.npz",
         "adapter_config.json",
         "adapters.safetensors",
+        "golden.json",
         "manifest.json",
     ]
