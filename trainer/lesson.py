@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from catalog import datasets
 from catalog.adapters import AdapterConfig
 from catalog.base import blas, device, locate
@@ -19,9 +17,9 @@ from catalog.base.load import Base, load
 from catalog.base.lora import LinearShape, LoraSettings, add_lora, linear_shapes
 from catalog.errors import Unavailable
 from catalog.plan import SMALL_BASE_PARAMETERS, Plan, check_fits
-from trainer import batches, rows, schedule
+from trainer import batches, probe, rows, schedule
 from trainer.batches import StepRows
-from trainer.evaluate import Exam, exam
+from trainer.evaluate import Exam, exam, measure
 from trainer.learner import Learner, UpdateRule
 from trainer.loss import Scorer, scorer
 from trainer.objective import Imitation, Objective
@@ -30,10 +28,6 @@ from trainer.recompute import recompute_blocks
 from trainer.rows import Material
 from trainer.world import ALONE, World
 
-PROBE_ROWS = 4
-PROBE_SHARE = 0.01
-"""Of the steps' work that measuring the probe may take without a surface; with one, half of the surface's share more.
-Going forward is half of a step's work, whose base is frozen."""
 KINDS = {"lora": "LoRA", "dora": "DoRA"}
 
 
@@ -52,7 +46,7 @@ class Lesson:
     learner: Learner
     held_out: Exam
     probe: Exam
-    """A few held-out rows, chosen by the seed, whose loss colours the path."""
+    """A few typical held-out rows, whose loss colours the path."""
     world: World = ALONE
     """Who takes the steps together."""
 
@@ -153,9 +147,6 @@ def prepare(plan: Plan, home: Path, *, cpu_float32: bool = True, world: World = 
     config = add_lora(base.model, lora, plan.seed).model_copy(update={"model": base.base})
     if plan.grad_checkpoint:
         recompute_blocks(base.model)
-    probe_rows = _probe_rows(material, plan)
-    if objective.needs_reference:
-        probe_rows = with_reference(base.model, parts, probe_rows)
     rule = UpdateRule(plan.optimizer, plan.weight_decay, plan.max_grad_norm)
     return Lesson(
         plan=plan,
@@ -168,7 +159,7 @@ def prepare(plan: Plan, home: Path, *, cpu_float32: bool = True, world: World = 
         objective=objective,
         learner=Learner(base.model, objective, plan.seed, rule, world),
         held_out=exam(material.held_out.rows),
-        probe=exam(probe_rows),
+        probe=exam(_probe_rows(plan, material, base, parts, objective)),
         world=world,
     )
 
@@ -183,20 +174,17 @@ def _objective(plan: Plan, parts: Scorer) -> Objective:
             return OddsRatio(parts, plan.orpo_lambda)
 
 
-def _probe_rows(material: Material, plan: Plan) -> tuple[rows.TrainingRow, ...]:
-    """Held-out rows chosen by the seed, as many as can be measured at each point within their share; at least one."""
-    held_out = material.held_out.rows
-    step_tokens = sum(row.length for row in material.train.rows) / batches.steps_per_epoch(
-        len(material.train.rows), plan.batch_size, plan.grad_accum_steps
-    )
-    share = PROBE_SHARE + (plan.surface_share / 2 if plan.surface_grid else 0)
-    budget = 2 * share * plan.telemetry_interval_steps * step_tokens
-    chosen: list[int] = []
-    for index in np.random.default_rng(plan.seed).permutation(len(held_out)).tolist():
-        longest = max(held_out[place].length for place in [*chosen, index])
-        if len(chosen) < PROBE_ROWS and (not chosen or longest * (len(chosen) + 1) <= budget):
-            chosen.append(index)
-    return tuple(held_out[index] for index in sorted(chosen))
+def _probe_rows(
+    plan: Plan, material: Material, base: Base, parts: Scorer, objective: Objective
+) -> tuple[rows.TrainingRow, ...]:
+    """Typical held-out rows, with what the reference says of them where the objective asks."""
+    drawn = probe.draw(material.held_out.rows, plan.seed)
+    if objective.needs_reference:
+        drawn = with_reference(base.model, parts, drawn)
+    train = material.train.rows
+    steps = batches.steps_per_epoch(len(train), plan.batch_size, plan.grad_accum_steps)
+    affordable = probe.affordable_tokens(plan, sum(row.length for row in train) / steps)
+    return probe.choose(drawn, lambda row: measure(base.model, objective, exam([row])), affordable)
 
 
 def in_words(lesson: Lesson) -> list[str]:

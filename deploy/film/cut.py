@@ -66,15 +66,5 @@ def cut(reel: Reel, film: Path, *, title: str, comment: str) -> None:
         raise Unavailable(f"ffmpeg could not cut the film: {done.stderr.strip()[-500:]}")
 
 
-def clip(film: Path, out: Path, *, start_s: float, length_s: float, width: int, frames_per_s: int) -> None:
-    """A short looped WebP of a part of the film, for a README."""
-    command = [find("ffmpeg"), "-y", "-loglevel", "error", "-ss", f"{start_s:.3f}", "-t", f"{length_s:.3f}"]
-    command += ["-i", str(film), "-vf", f"fps={frames_per_s},scale={width}:-2:flags=lanczos", "-c:v", "libwebp_anim"]
-    command += ["-loop", "0", "-quality", "60", "-compression_level", "6", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise Unavailable(f"ffmpeg could not make the clip: {done.stderr.strip()[-500:]}")
-
-
 def _escaped(text: str) -> str:
     return "".join(f"\\{char}" if char in "=;#\\\n" else char for char in text)

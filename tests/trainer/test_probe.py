@@ -1,0 +1,62 @@
+"""The probe is typical of the held-out rows, cheap, and the same for the same run."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from catalog.base.rows import Row
+from tests.trainer.conftest import MakePlan
+from trainer import probe
+from trainer.evaluate import Measurement
+
+
+def _rows(*lengths: int) -> list[Row]:
+    return [Row(line, (1,) * length, (False,) + (True,) * (length - 1)) for line, length in enumerate(lengths)]
+
+
+def _measured(losses: list[float], rows: list[Row]) -> dict[int, Measurement]:
+    return {id(row): Measurement((loss * 10,), (10,)) for row, loss in zip(rows, losses, strict=True)}
+
+
+def test_the_most_typical_rows_are_chosen_within_their_tokens() -> None:
+    rows = _rows(10, 10, 10, 10, 10, 10)
+    measured = _measured([0.0, 3.0, 2.1, 1.9, 5.0, 0.0], rows)
+    chosen = probe.choose(rows, lambda row: measured[id(row)], affordable=20)
+    assert {id(row) for row in chosen} == {id(rows[2]), id(rows[3])}
+
+
+def test_a_row_that_is_known_already_is_not_the_only_one() -> None:
+    rows = _rows(10, 10, 10)
+    measured = _measured([0.0, 3.0, 4.0], rows)
+    (only,) = probe.choose(rows, lambda row: measured[id(row)], affordable=1)
+    assert only is rows[1]
+
+
+def test_padding_counts_and_at_least_one_row_is_taken() -> None:
+    rows = _rows(40, 10)
+    measured = _measured([1.0, 1.0], rows)
+    assert len(probe.choose(rows, lambda row: measured[id(row)], affordable=79)) == 1
+    assert len(probe.choose(rows, lambda row: measured[id(row)], affordable=80)) == 2
+    assert probe.choose([], lambda row: measured[id(row)], affordable=80) == ()
+
+
+def test_a_row_without_a_finite_loss_comes_last() -> None:
+    rows = _rows(10, 10)
+    measured = {id(rows[0]): Measurement((math.nan,), (10,)), id(rows[1]): Measurement((10.0,), (10,))}
+    (only,) = probe.choose(rows, lambda row: measured[id(row)], affordable=10)
+    assert only is rows[1]
+
+
+def test_a_surface_affords_more_rows(make_plan: MakePlan) -> None:
+    without = make_plan(surface_grid=0, telemetry_interval_steps=2)
+    with_one = make_plan(surface_grid=9, surface_share=0.05, telemetry_interval_steps=2)
+    assert probe.affordable_tokens(without, 1000) == pytest.approx(40)
+    assert probe.affordable_tokens(with_one, 1000) == pytest.approx(140)
+
+
+def test_the_drawn_rows_depend_on_the_seed_alone() -> None:
+    rows = _rows(*range(2, 42))
+    assert probe.draw(rows, 1) == probe.draw(rows, 1) != probe.draw(rows, 2)
+    assert len(probe.draw(rows, 1)) == probe.DRAWN

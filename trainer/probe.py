@@ -1,0 +1,53 @@
+"""The probe: which held-out rows colour the path and carry the surface. Few enough to be cheap, and typical of all.
+
+A row that the base knew before would show a model that only ever gets worse. So a few are drawn by the seed and
+measured before the first step, and those are taken whose loss is nearest to the loss of all that were drawn, as many as
+may be measured at each point of the path; at least one. `tests/trainer/test_probe.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from catalog.plan import Plan
+from trainer.evaluate import Measurement
+from trainer.rows import TrainingRow
+
+DRAWN = 16
+MOST = 4
+SHARE = 0.01
+"""Of the steps' work that measuring the probe may take without a surface; with one, half of the surface's share more.
+Going forward is half of a step's work, whose base is frozen."""
+
+
+def affordable_tokens(plan: Plan, tokens_a_step: float) -> float:
+    """Padded tokens that may be measured at each point of the path."""
+    share = SHARE + (plan.surface_share / 2 if plan.surface_grid else 0)
+    return 2 * share * plan.telemetry_interval_steps * tokens_a_step
+
+
+def draw(held_out: Sequence[TrainingRow], seed: int) -> tuple[TrainingRow, ...]:
+    """The rows that are considered."""
+    return tuple(held_out[index] for index in np.random.default_rng(seed).permutation(len(held_out))[:DRAWN])
+
+
+def choose(
+    drawn: Sequence[TrainingRow], measure_row: Callable[[TrainingRow], Measurement], affordable: float
+) -> tuple[TrainingRow, ...]:
+    """The most typical of the drawn rows, within `affordable` padded tokens; rows are measured one by one."""
+    measured = [measure_row(row) for row in drawn]
+    finite = [one for one in measured if math.isfinite(one.loss)]
+    of_all = Measurement(
+        tuple(nats for one in finite for nats in one.nats), tuple(count for one in finite for count in one.counts)
+    ).loss
+    distances = np.array([abs(one.loss - of_all) for one in measured])
+    chosen: list[TrainingRow] = []
+    # NaN comes last; equals stay as they were drawn.
+    for index in np.argsort(distances, kind="stable").tolist():
+        longest = max(row.length for row in [*chosen, drawn[index]])
+        if len(chosen) < MOST and (not chosen or longest * (len(chosen) + 1) <= affordable):
+            chosen.append(drawn[index])
+    return tuple(chosen)
