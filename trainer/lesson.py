@@ -46,7 +46,7 @@ class Lesson:
     learner: Learner
     held_out: Exam
     probe: Exam
-    """A few typical held-out rows, whose loss colours the path."""
+    """A few held-out rows with something to learn, whose loss colours the path."""
     world: World = ALONE
     """Who takes the steps together."""
 
@@ -177,7 +177,7 @@ def _objective(plan: Plan, parts: Scorer) -> Objective:
 def _probe_rows(
     plan: Plan, material: Material, base: Base, parts: Scorer, objective: Objective
 ) -> tuple[rows.TrainingRow, ...]:
-    """Typical held-out rows, with what the reference says of them where the objective asks."""
+    """The probe's rows, with what the reference says of them where the objective asks."""
     drawn = probe.draw(material.held_out.rows, plan.seed)
     if objective.needs_reference:
         drawn = with_reference(base.model, parts, drawn)

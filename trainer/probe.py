@@ -1,8 +1,8 @@
-"""The probe: which held-out rows colour the path and carry the surface. Few enough to be cheap, and typical of all.
+"""The probe: which held-out rows colour the path and carry the surface. Few enough to be cheap, with something to learn.
 
 A row that the base knew before would show a model that only ever gets worse. So a few are drawn by the seed and
-measured before the first step, and those are taken whose loss is nearest to the loss of all that were drawn, as many as
-may be measured at each point of the path; at least one. `tests/trainer/test_probe.py`.
+measured before the first step, and those are taken that are as hard as all that were drawn, or harder, the nearest
+first; as many as may be measured at each point of the path, at least one. `tests/trainer/test_probe.py`.
 """
 
 from __future__ import annotations
@@ -37,16 +37,17 @@ def draw(held_out: Sequence[TrainingRow], seed: int) -> tuple[TrainingRow, ...]:
 def choose(
     drawn: Sequence[TrainingRow], measure_row: Callable[[TrainingRow], Measurement], affordable: float
 ) -> tuple[TrainingRow, ...]:
-    """The most typical of the drawn rows, within `affordable` padded tokens; rows are measured one by one."""
+    """The drawn rows that are nearest above the loss of all, within `affordable` padded tokens; rows are measured one by one."""
     measured = [measure_row(row) for row in drawn]
     finite = [one for one in measured if math.isfinite(one.loss)]
     of_all = Measurement(
         tuple(nats for one in finite for nats in one.nats), tuple(count for one in finite for count in one.counts)
     ).loss
-    distances = np.array([abs(one.loss - of_all) for one in measured])
+    above = np.array([one.loss - of_all for one in measured])
+    easier = np.where(np.isfinite(above), above < 0, 2)
     chosen: list[TrainingRow] = []
-    # NaN comes last; equals stay as they were drawn.
-    for index in np.argsort(distances, kind="stable").tolist():
+    # What has no finite loss comes last; equals stay as they were drawn.
+    for index in np.lexsort((np.abs(above), easier)).tolist():
         longest = max(row.length for row in [*chosen, drawn[index]])
         if len(chosen) < MOST and (not chosen or longest * (len(chosen) + 1) <= affordable):
             chosen.append(drawn[index])
