@@ -1,4 +1,4 @@
-"""The probe: which held-out rows colour the path and carry the surface. Few enough to be cheap, with something to learn.
+"""The probe: which held-out rows colour the path and carry the surface. Few and cheap, with something to learn.
 
 A row that the base knew before would show a model that only ever gets worse. So a few are drawn by the seed and
 measured before the first step, and those are taken that are as hard as all that were drawn, or harder, the nearest
@@ -37,7 +37,7 @@ def draw(held_out: Sequence[TrainingRow], seed: int) -> tuple[TrainingRow, ...]:
 def choose(
     drawn: Sequence[TrainingRow], measure_row: Callable[[TrainingRow], Measurement], affordable: float
 ) -> tuple[TrainingRow, ...]:
-    """The drawn rows that are nearest above the loss of all, within `affordable` padded tokens; rows are measured one by one."""
+    """The drawn rows nearest above the loss of all, within `affordable` padded tokens; rows are measured one by one."""
     measured = [measure_row(row) for row in drawn]
     finite = [one for one in measured if math.isfinite(one.loss)]
     of_all = Measurement(
