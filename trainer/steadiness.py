@@ -20,6 +20,8 @@ LEAP = math.log(10)
 """Ten times the middle one, at least."""
 SPREADS = 10.0
 """And so many times as far from it, in logarithms, as the middle one of the distances from it."""
+LARGEST = 700.0
+"""Of a number beyond e to this, no float is left; gradients of length zero among others spread as far."""
 BEYOND_GUESSING = 2.0
 """A loss so many times that of the untrained base, or of a guess, is of a model that is broken."""
 
@@ -48,7 +50,7 @@ def longest_norm(latest: Sequence[float], max_grad_norm: float) -> float:
     logs = [math.log(max(norm, math.ulp(0.0))) for norm in latest]
     middle = statistics.median(logs)
     spread = statistics.median(abs(value - middle) for value in logs)
-    return max(max_grad_norm, math.exp(middle + max(LEAP, SPREADS * spread)))
+    return max(max_grad_norm, math.exp(min(LARGEST, middle + max(LEAP, SPREADS * spread))))
 
 
 def what_is_wrong(loss: float, grad_norm: float, expected: Bounds) -> str:

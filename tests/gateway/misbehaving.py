@@ -45,7 +45,7 @@ class Misbehaving:
     steps: Sequence[Step] = ()
     in_turn: list[Sequence[Step]] = field(default_factory=list)
     models: Sequence[str] = ()
-    asked: list[Asked] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list, repr=False)
     gone: int = 0
     open: int = 0
 

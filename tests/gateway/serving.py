@@ -24,7 +24,7 @@ from gateway.main import build
 from gateway.ports import AnswerEngine
 from gateway.server import GatewayServer, bind
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,10 @@ OWN_KEY = "sk-of-the-upstream-0123456789"
 Secrets = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./+=", min_size=12, max_size=60)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Guarded:
-    """A gateway that asks for keys, before an upstream that asks for one too."""
+    """A gateway that asks for keys, before an upstream that asks for one too. Hypothesis writes down what it is given,
+    and all that a gateway is would be too long."""
 
     served: Served
     home: Path

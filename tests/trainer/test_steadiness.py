@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trainer.steadiness import BEYOND_GUESSING, FEWEST, Bounds, bounds, longest_norm, what_is_wrong
@@ -27,6 +27,7 @@ def test_a_run_that_swings_may_swing_further() -> None:
     assert longest_norm(swinging, 1.0) > max(swinging) * 10
 
 
+@example([0.0] * 8 + [1.0] * 8, 1.0)
 @given(NORMS, st.floats(0.01, 1000))
 def test_a_gradient_that_need_not_be_cut_is_never_too_long(norms: list[float], most: float) -> None:
     assert longest_norm(norms, most) >= most

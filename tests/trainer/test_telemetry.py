@@ -9,6 +9,7 @@ import pytest
 from catalog.events import read_events
 from catalog.runs import RunStore
 from tests.trainer.conftest import MakePlan
+from trainer.evaluate import Measurement
 from trainer.exporter import Board
 from trainer.telemetry import Reporter
 
@@ -61,10 +62,10 @@ def test_a_second_life_does_not_repeat_the_first(store: RunStore, run_id: str) -
 
 def test_the_best_step_is_the_one_with_the_lowest_measured_loss(store: RunStore, run_id: str) -> None:
     talking = reporter(store, run_id)
-    talking.evaluated(0, 0.0, None, 3.0, None)
+    talking.evaluated(0, 0.0, None, Measurement((3.0,), (1,)), None)
     assert talking.snapshot.best_step is None
     best_steps = []
     for step, loss, best in ((4, 2.0, 2.0), (8, 1.0, 1.0), (12, 1.5, 1.0)):
-        talking.evaluated(step, 0.5, loss, loss, best)
+        talking.evaluated(step, 0.5, loss, Measurement((loss,), (1,)), best)
         best_steps.append(talking.snapshot.best_step)
     assert best_steps == [4, 8, 8]
