@@ -40,7 +40,7 @@ def test_a_frame_of_ten_thousand_points_takes_less_than_eight_milliseconds(
     with served(tmp_path, ScriptedEngine()) as gateway:
         run_id = finished_run(gateway.context.runs, steps=POINTS, tremble=tremble)
         with_surface(gateway.context.runs, run_id)
-        with opened(f"127.0.0.1:{gateway.port}", forgiven="getImageData") as page:
+        with opened(f"127.0.0.1:{gateway.port}", forgiven=("getImageData",)) as page:
             page.add_init_script(MEASURED_FRAMES)
             page.reload()
             page.goto(f"http://127.0.0.1:{gateway.port}/studio#/runs/{run_id}")

@@ -141,14 +141,14 @@ def test_a_scale_can_be_logarithmic_and_time_the_axis(seeded: Seeded, opened: Op
 
 
 def test_a_surface_is_drawn_only_where_it_was_measured(seeded: Seeded, opened: Opened) -> None:
-    with opened(seeded.host, f"#/runs/{seeded.whole}", forgiven="getImageData") as page:
+    with opened(seeded.host, f"#/runs/{seeded.whole}", forgiven=("getImageData",)) as page:
         expect(page.get_by_test_id("plane")).to_have_value("snapshot_pca")
         expect(page.get_by_test_id("descent-words")).to_contain_text("measured loss at 17 by 17 points")
         drawn = colours(page)
         page.get_by_test_id("in-space").click()
         page.wait_for_timeout(200)
         assert colours(page) > drawn / 5, "the surface in space"
-    with opened(seeded.host, f"#/runs/{seeded.plain}", forgiven="getImageData") as page:
+    with opened(seeded.host, f"#/runs/{seeded.plain}", forgiven=("getImageData",)) as page:
         expect(page.get_by_test_id("descent-words")).to_contain_text("none is drawn")
         assert colours(page) < drawn / 4, "no surface where none was measured"
 
@@ -205,7 +205,7 @@ def test_the_timeline_is_filtered_and_the_log_searched_and_copied(seeded: Seeded
 
 def test_a_refused_setting_is_told_at_its_field_and_a_good_one_counts(seeded: Seeded, opened: Opened) -> None:
     name = "training.ragweld_agent_lora_rank"
-    with opened(seeded.host, "#/settings", forgiven="400") as page:
+    with opened(seeded.host, "#/settings", forgiven=("400",)) as page:
         field = page.get_by_test_id(f"setting-{name}")
         field.fill("999")
         page.get_by_test_id("save-settings").click()
@@ -253,7 +253,7 @@ def test_a_key_is_asked_for_and_kept_in_the_tab_alone(
     settings = Settings(gateway=GatewaySettings(require_keys=True))
     with (
         served(tmp_path, ScriptedEngine(), settings) as gateway,
-        opened(f"127.0.0.1:{gateway.port}", forgiven="401") as page,
+        opened(f"127.0.0.1:{gateway.port}", forgiven=("401",)) as page,
     ):
         expect(page.get_by_test_id("key-dialog")).to_be_visible()
         page.get_by_test_id("key-input").fill("rw-wrong")

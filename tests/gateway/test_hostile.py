@@ -21,7 +21,9 @@ from tests.gateway.serving import Reply, Served, served
 
 MOST_SERIES = 2000
 OWN_KEY = "sk-of-the-upstream-0123456789"
-Secrets = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./+=", min_size=12, max_size=60)
+ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./+="
+# Begun with what no name of ours begins with: Hypothesis also draws words that it reads in our own source.
+Secrets = st.text(ALPHABET, min_size=12, max_size=60).map("zq-{}".format)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
