@@ -1,14 +1,16 @@
 """Chats that were kept to be learned from: `data/chats/<n>.jsonl`, a line for each, oldest first, bounded in bytes.
 
-Promises that a line is there whole or not at all, that a deleted chat is gone from the disk, and that beyond the bound
-the oldest go. There is no index: a question reads the files through, some hundred megabytes a second, so that nothing
-can disagree with them. Readable by their owner alone. `tests/catalog/test_chats.py`.
+Promises that a line is there whole or not at all, that a change is of the one chat that is found, that a deleted chat
+is gone from the disk, and that beyond the bound the oldest go. There is no index: a question reads the files through,
+some hundred megabytes a second, so that nothing can disagree with them. Readable by their owner alone.
+`tests/catalog/test_chats.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +32,7 @@ class Chat(Struct, frozen=True, kw_only=True):
     """A request and its whole answer."""
 
     id: str
-    """The completion's own."""
+    """The completion's own, which no other chat has."""
     created: int
     """Unix seconds."""
     model: str
@@ -77,34 +79,30 @@ class ChatStore:
                     continue
 
     def get(self, chat_id: str) -> Chat:
-        """Raises NotFound."""
-        return _CHATS.decode(self._find(chat_id)[1])
+        """The newest with this id; raises NotFound."""
+        return _CHATS.decode(self._find(chat_id).line)
 
     def change(self, chat_id: str, **fields: Any) -> Chat:
         """Put `fields` in the place of those of a chat; raises NotFound."""
         with self._lock():
-            changed = msgspec.structs.replace(self.get(chat_id), **fields)
-            self._rewrite(chat_id, lambda line: msgspec.json.encode(changed))
+            found = self._find(chat_id)
+            changed = msgspec.structs.replace(_CHATS.decode(found.line), **fields)
+            _rewrite(found, [msgspec.json.encode(changed)])
         return changed
 
     def delete(self, chat_id: str) -> None:
         """Erase a chat; raises NotFound."""
         with self._lock():
-            self._rewrite(chat_id, lambda line: None)
+            _rewrite(self._find(chat_id), [])
 
-    def _rewrite(self, chat_id: str, change: Callable[[bytes], bytes | None]) -> None:
-        segment, _ = self._find(chat_id)
-        kept = [change(line) if _id_of(line) == chat_id else line for line in _lines(segment)]
-        content = b"".join(line + b"\n" for line in kept if line is not None)
-        files.write_bytes(segment, content, mode=0o600)
-
-    def _find(self, chat_id: str) -> tuple[Path, bytes]:
-        """The newest file with this chat, and its line there; raises NotFound. Text first: it is quick."""
+    def _find(self, chat_id: str) -> _Found:
+        """The newest chat with this id; raises NotFound. Text first: it is quick."""
         text = msgspec.json.encode(chat_id)
         for segment in reversed(self._segments()):
-            for line in reversed([line for line in _lines(segment) if text in line]):
+            fitting = [(number, line) for number, line in enumerate(_lines(segment)) if text in line]
+            for number, line in reversed(fitting):
                 if _id_of(line) == chat_id:
-                    return segment, line
+                    return _Found(segment, number, line)
         raise NotFound(
             f"There is no stored completion {chat_id!r}.",
             hint="Only what was asked for with store: true is kept, and the oldest go; see chat_log in the settings.",
@@ -121,13 +119,30 @@ class ChatStore:
             oldest.unlink()
 
     def _segments(self) -> list[Path]:
-        return sorted(self.root.glob("[0-9]*.jsonl"))
+        """Oldest first; somebody's own copy of one beside them is none."""
+        return sorted(path for path in self.root.glob("[0-9]*.jsonl") if path.stem.isdecimal())
 
     def _segment(self, number: int) -> Path:
         return self.root / f"{number:08}.jsonl"
 
     def _lock(self) -> AbstractContextManager[None]:
         return files.exclusive_lock(self.root / ".lock")
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Where a chat stands: the line of this number, from 0, of a file."""
+
+    segment: Path
+    number: int
+    line: bytes
+
+
+def _rewrite(found: _Found, instead: Sequence[bytes]) -> None:
+    """Put lines in the place of one; two chats of one id, which an upstream once chose, stay two."""
+    lines = list(_lines(found.segment))
+    lines[found.number : found.number + 1] = instead
+    files.write_bytes(found.segment, b"".join(line + b"\n" for line in lines), mode=0o600)
 
 
 def _lines(segment: Path) -> Iterator[bytes]:

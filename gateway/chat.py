@@ -25,8 +25,10 @@ from gateway.lifecycle import Connection, connection_of
 from gateway.measure import CHAT, EMBEDDINGS
 from gateway.ports import AnswerEngine
 from gateway.probation import BAD_ERRORS
+from gateway.recording import KeptAnswer
 from gateway.routing import Choice, EngineRoute, FallbackReason, Route
 from gateway.speaker import Answer, Whole
+from gateway.upstream import UpstreamAnswer
 from gateway.wire.completion import CompletionRequest
 from gateway.wire.embedding import EmbeddingRequest
 from gateway.wire.request import ParsedChat
@@ -44,19 +46,25 @@ def answer(context: Context, question: Question, choice: Choice) -> ASGIApp:
     """An ASGI application that gives the answer to `question` by the first candidate that can."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        asked, to = question, send
+        asked, to, kind = question, send, UpstreamAnswer
         if isinstance(question, ParsedChat) and recording.wants(question.request, context.settings.chat_log):
-            asked, to = recording.kept_here(question), context.recorder.tap(question, send).send
-        await converse(context, asked, choice, scope["auth"], connection_of(scope), to)
+            asked, to, kind = recording.kept_here(question), context.recorder.tap(question, send).send, KeptAnswer
+        await converse(context, asked, choice, scope["auth"], connection_of(scope), to, kind)
 
     return app
 
 
 async def converse(
-    context: Context, question: Question, choice: Choice, visit: Visit, connection: Connection, send: Send
+    context: Context,
+    question: Question,
+    choice: Choice,
+    visit: Visit,
+    connection: Connection,
+    send: Send,
+    kind: type[UpstreamAnswer] = UpstreamAnswer,
 ) -> None:
     """Send the answer to `question` by the first candidate that can; raises RagweldError before it has begun."""
-    conversation = _Conversation(context, question, send, visit)
+    conversation = _Conversation(context, question, send, visit, kind)
     try:
         if not await context.lifecycle.while_client_listens(connection, conversation.run(choice)):
             conversation.ended(CLIENT_GONE)
@@ -100,13 +108,16 @@ class _Failed:
 class _Conversation:
     """One request on its way to its answer."""
 
-    def __init__(self, context: Context, question: Question, send: Send, visit: Visit) -> None:
+    def __init__(
+        self, context: Context, question: Question, send: Send, visit: Visit, kind: type[UpstreamAnswer]
+    ) -> None:
         self._context = context
         self._visit = visit
         self._question = question
         self._operation = EMBEDDINGS if isinstance(question, EmbeddingRequest) else CHAT
         self._streams = bool(question.request.stream if isinstance(question, ParsedChat) else question.stream)
         self._send = send
+        self._kind = kind
         self._began = context.clock()
         self._answer: Answer | None = None
         self._route: Route | None = None
@@ -211,7 +222,7 @@ class _Conversation:
                 raise Unavailable("The engine is switched off.")
             self._answer = await self._ask_engine(context.engine, self._question, route)
         elif isinstance(self._question, ParsedChat):
-            self._answer = await context.upstreams.ask(route, self._question)
+            self._answer = await context.upstreams.ask(route, self._question, self._kind)
         else:
             raise Unavailable("An upstream is asked by chat only.")
         return self._answer

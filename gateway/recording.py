@@ -1,7 +1,8 @@
 """Keeps chats that were asked to be kept, beside the answer and never in its way.
 
-A tap copies what is sent; once the answer is whole, it goes into a bounded queue that one task writes from. A full disk
-or a full queue drops a chat, is counted and logged, and fails no request. `tests/gateway/test_stored_chats.py`.
+A tap copies what is sent; once the answer is whole, it goes into a bounded queue that one task writes from. A full
+disk, a full queue or whatever else drops a chat is counted and logged, and fails no request. An upstream's answer gets
+an id of ours before it is sent, since ids of others may repeat. `tests/gateway/test_stored_chats.py`.
 """
 
 from __future__ import annotations
@@ -9,16 +10,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from litestar.types import Message, Send
 
 from catalog.chats import MOST_CHAT_BYTES, Chat, ChatStore
 from catalog.errors import InvalidRequest
-from catalog.settings import ChatLogSettings
+from catalog.settings import ChatLogSettings, Upstream
+from gateway import sse
+from gateway.providers import Turn
+from gateway.speaker import Speaker, Whole
+from gateway.upstream import UpstreamAnswer
 from gateway.wire import assembled
+from gateway.wire.answer import new_completion_id
+from gateway.wire.foreign import UNREADABLE
 from gateway.wire.request import ChatRequest, ParsedChat
 
 log = logging.getLogger(__name__)
@@ -54,6 +62,31 @@ def kept_here(chat: ParsedChat) -> ParsedChat:
     """The chat as an upstream is asked, which need not keep it as well."""
     plain = {name: value for name, value in chat.plain.items() if name not in ("store", "metadata")}
     return ParsedChat(chat.request, plain)
+
+
+class KeptAnswer(UpstreamAnswer):
+    """An upstream's answer under an id of our own, by which it is found again; else as it came."""
+
+    def __init__(
+        self, upstream: Upstream, speaker: Speaker, streams: bool, clock: Callable[[], float], turn: Turn
+    ) -> None:
+        super().__init__(upstream, speaker, streams, clock, turn)
+        self._id = new_completion_id()
+
+    async def whole(self) -> Whole:
+        found = await super().whole()
+        return replace(found, body=self._renamed(sse.with_id, found.body))
+
+    async def events(self) -> AsyncGenerator[bytes, None]:
+        async with aclosing(super().events()) as blocks:
+            async for block in blocks:
+                yield self._renamed(sse.renamed, block)
+
+    def _renamed(self, rename: Callable[[bytes, str], bytes], sent: bytes) -> bytes:
+        try:
+            return rename(sent, self._id)
+        except UNREADABLE as error:
+            raise self._failure("garbage", "sends something that is no answer") from error
 
 
 class Tap:
@@ -143,6 +176,10 @@ class Recorder:
             waiting = await self._queue.get()
             try:
                 await asyncio.to_thread(self._append, waiting)
+            except Exception as error:  # one chat must not end the keeping of all that come after it
+                log.exception("chats: one could not be written")
+                self.obstacle = f"chats are not kept: {type(error).__name__}"
+                self._dropped(type(error).__name__)
             finally:
                 self._waiting_bytes -= waiting.tap.held_bytes
                 self._queue.task_done()

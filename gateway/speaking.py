@@ -80,7 +80,7 @@ class EngineAnswer:
         self._clock = clock
         self._model = model_id(base, short(adapter_id) if adapter_id else None)
         self._fingerprint = f"ragweld-{catalog.__version__}-{short(adapter_id)}"
-        self._id = f"chatcmpl-{uuid.uuid4().hex}"
+        self._id = wire.new_completion_id()
         self._created = int(time.time())
         self._cached_tokens = 0
         parse = (lambda text: voice.parse_tool_call(text, chat.tools)) if chat.tools else None

@@ -117,6 +117,24 @@ def until_done(block: bytes) -> bytes:
     return kept
 
 
+def renamed(block: bytes, chunk_id: str) -> bytes:
+    """The events of a block with another `id` in each chunk; all the rest of them as it came."""
+    return b"\n".join(_renamed(line, chunk_id) for line in block.split(b"\n"))
+
+
+def _renamed(line: bytes, chunk_id: str) -> bytes:
+    text = line[5:].strip()
+    if not line.startswith(b"data:") or not text or text == b"[DONE]":
+        return line
+    return b"data: " + with_id(text, chunk_id) + (b"\r" if line.endswith(b"\r") else b"")
+
+
+def with_id(text: bytes, own_id: str) -> bytes:
+    """An object of JSON with another `id`; raises one of UNREADABLE where it is none."""
+    fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    return msgspec.json.encode({**fields, "id": own_id})
+
+
 def _look_at(text: bytes, seen: Seen) -> None:
     if text == b"[DONE]":
         seen.done = True

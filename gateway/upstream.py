@@ -71,9 +71,9 @@ class Upstreams:
         if self._session is not None:
             await self._session.close()
 
-    async def ask(self, route: UpstreamRoute, chat: ParsedChat) -> UpstreamAnswer:
+    async def ask(self, route: UpstreamRoute, chat: ParsedChat, kind: type[UpstreamAnswer]) -> UpstreamAnswer:
         """An answer whose first content is here; raises what the tree of errors has for upstreams."""
-        return await self.open(UpstreamAnswer, route, body_for(route, chat), streams=bool(chat.request.stream))
+        return await self.open(kind, route, body_for(route, chat), streams=bool(chat.request.stream))
 
     async def open(self, kind: Kind[SomeAnswer], route: UpstreamRoute, body: bytes, *, streams: bool) -> SomeAnswer:
         """The same for a body that is ready, and for other routes of an upstream than chat."""

@@ -6,6 +6,7 @@ concatenate what comes twice. Source: OpenAI API reference, chat completion obje
 
 from __future__ import annotations
 
+import uuid
 from typing import Any, Literal
 
 import msgspec
@@ -124,6 +125,11 @@ class Chunk(Struct, frozen=True, kw_only=True):
 
 
 _ENCODER = msgspec.json.Encoder()
+
+
+def new_completion_id() -> str:
+    """An id that no other completion has."""
+    return f"chatcmpl-{uuid.uuid4().hex}"
 
 
 def encode(value: Any) -> bytes:

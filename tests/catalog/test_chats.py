@@ -56,6 +56,26 @@ def test_a_change_is_of_one_chat_alone(store: ChatStore) -> None:
         store.change("chatcmpl-9", rating="bad")
 
 
+def test_of_two_chats_with_one_id_only_the_found_one_is_changed_and_erased(store: ChatStore) -> None:
+    older, newer = chat(1), chat(1, "Nay.", created=2000)
+    for one in (older, chat(2), newer):
+        store.append(one, PLENTY)
+    changed = store.change("chatcmpl-1", rating="good")
+    assert (changed.created, changed.completion) == (2000, newer.completion)
+    assert list(store.chats()) == [older, chat(2), changed]
+    store.delete("chatcmpl-1")
+    assert list(store.chats()) == [older, chat(2)]
+    assert store.get("chatcmpl-1") == older
+
+
+def test_a_copy_that_somebody_made_beside_the_chats_is_in_nobodys_way(store: ChatStore) -> None:
+    store.append(chat(1), PLENTY)
+    (segment,) = store.root.glob("*.jsonl")
+    segment.with_name(f"{segment.stem} copy.jsonl").write_bytes(segment.read_bytes())
+    store.append(chat(2), 1)
+    assert [one.id for one in store.chats()] == ["chatcmpl-2"]
+
+
 def test_a_deleted_chat_is_gone_from_the_disk(store: ChatStore) -> None:
     store.append(chat(1, "Nobody must know."), PLENTY)
     store.append(chat(2), PLENTY)

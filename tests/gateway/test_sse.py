@@ -27,6 +27,14 @@ def test_any_cut_gives_the_same_bytes_in_whole_events(events: list[bytes], data:
         assert given_on in ends
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_another_id_changes_nothing_else(end: bytes) -> None:
+    chunk = b'data: {"id":%s,"a":1.50,"choices":[{"delta":{"content":"\\u00e9"}}]}'
+    stream = end.join([b": ping", chunk % b'"c"', b"", chunk % b"null", b"", b"data: [DONE]", b"", b""])
+    renamed = end.join([b": ping", chunk % b'"own"', b"", chunk % b'"own"', b"", b"data: [DONE]", b"", b""])
+    assert sse.renamed(stream, "own") == renamed
+
+
 def test_half_an_event_is_held_back() -> None:
     cutter = sse.EventCutter()
     assert cutter.feed(EVENT[:-1]) == b""

@@ -13,12 +13,13 @@ import pytest
 from openai.types.chat import ChatCompletion
 
 from catalog import datasets
+from catalog.chats import Chat, ChatStore
 from catalog.errors import EngineFailed
 from catalog.settings import ChatLogSettings, Settings, Upstream
 from gateway.engine.requests import Finish
-from tests.gateway.misbehaving import GOOD_ANSWER, answer, misbehaving
+from tests.gateway.misbehaving import GOOD_ANSWER, GOOD_STREAM, STREAM_HEAD, answer, misbehaving
 from tests.gateway.scripted import BASE, ScriptedEngine, words
-from tests.gateway.serving import Reply, Served, served, wait_until
+from tests.gateway.serving import Reply, Served, events_of, served, wait_until
 
 ASKED = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who keeps the light?"}]
 ANSWER = "Hello world."
@@ -142,6 +143,52 @@ def test_an_upstreams_answer_is_kept_here_and_not_there(tmp_path: Path, engine: 
             assert reply.headers["x-ragweld-provider"] == "there"
             (asked,) = other.asked
             assert "store" not in asked.json() and "metadata" not in asked.json()
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_answers_under_one_id_of_an_upstream_are_kept_under_ids_of_ours(
+    tmp_path: Path, engine: ScriptedEngine, streams: bool
+) -> None:
+    with misbehaving() as other:
+        other.steps = [STREAM_HEAD + GOOD_STREAM, "close"] if streams else [answer(GOOD_ANSWER)]
+        upstream = Upstream(name="there", base_url=other.base_url, model="m")
+        with served(tmp_path / "home", engine, settings().model_copy(update={"upstreams": [upstream]})) as gateway:
+
+            def said_id(**fields: Any) -> str:
+                reply = gateway.chat(model="local:m", messages=ASKED, stream=streams, **fields)
+                events = events_of(reply.body)[:-1] if streams else [reply.json()]
+                (one,) = {event["id"] for event in events}
+                return str(one)
+
+            assert said_id() == "c"
+            first, second = said_id(store=True), said_id(store=True)
+            assert [one["id"] for one in kept(gateway)] == [first, second]
+            assert rate(gateway, first, "good").status == 200
+            assert [one["rating"] for one in kept(gateway)] == ["good", None]
+            assert gateway.call("DELETE", f"/v1/chat/completions/{second}").status == 200
+            assert [one["id"] for one in kept(gateway)] == [first]
+
+
+class _Surprised(ChatStore):
+    """Fails once as no disk does."""
+
+    has_failed = False
+
+    def append(self, chat: Chat, max_bytes: int) -> None:
+        if not self.has_failed:
+            self.has_failed = True
+            raise ValueError("nobody thought of it")
+        super().append(chat, max_bytes)
+
+
+def test_a_fault_that_nobody_thought_of_drops_one_chat_and_keeps_the_next(gateway: Served) -> None:
+    gateway.context.recorder.store = _Surprised(gateway.context.home)
+    ask(gateway)
+    wait_until(lambda: gateway.metric("ragweld_chats_total", outcome="dropped") == 1, "a dropped chat")
+    assert "chats are not kept: ValueError" in gateway.call("GET", "/readyz").json()["degraded"]
+    second = ask(gateway)
+    assert [one["id"] for one in kept(gateway)] == [second]
+    assert "chats" not in gateway.call("GET", "/readyz").json().get("degraded", "")
 
 
 def test_pages_and_filters(gateway: Served) -> None:
