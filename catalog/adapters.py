@@ -247,20 +247,21 @@ class AdapterStore:
         before, active = (AdapterId(one) if one else None for one in standing(moves)[-2:])
         return self.move(base, before, expected=active, reason=reason, is_rollback=True)
 
-    def resolve(self, base: BaseId, pointer: str) -> AdapterId:
+    def resolve(self, base: BaseId, pointer: str, known: Pointers | None = None) -> AdapterId:
         """The content id behind a version number, a run id, a name or (the beginning of) an id; raises NotFound.
 
-        A name with `.ckpt-step-<n>` is the adapter of that name if it was kept after that step.
+        A name with `.ckpt-step-<n>` is the adapter of that name if it was kept after that step. `known` are pointers
+        that were read already.
         """
-        aliases = self.aliases()
-        if pointer in aliases.names:
-            return AdapterId(aliases.names[pointer])
+        known = known or self.pointers()
+        if pointer in known.names:
+            return AdapterId(known.names[pointer])
         name, found_step, step = pointer.rpartition(f".{CHECKPOINT}")
-        if found_step and name in aliases.names and str(self._step_of(aliases.names[name])) == step:
-            return AdapterId(aliases.names[name])
-        moves = aliases.bases.get(base, [])
+        if found_step and name in known.names and str(self._step_of(known.names[name])) == step:
+            return AdapterId(known.names[name])
         if pointer.isdecimal() and len(pointer) < SHORT_ID_CHARS:
-            found = [move.adapter_id for move in moves if move.version == int(pointer) and move.adapter_id]
+            versions = enumerate(known.bases.get(base, []), start=1)
+            found = [move.adapter_id for version, move in versions if version == int(pointer) and move.adapter_id]
         else:
             found = [path.name for path in self.root.glob(f"{pointer}*") if path.is_dir()] if pointer.isalnum() else []
         if len(found) != 1:

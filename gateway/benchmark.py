@@ -90,7 +90,7 @@ async def _one(context: Context, wanted: BenchmarkRequest, model: str, place: in
     }
     try:
         async with asyncio.timeout(wanted.answer_timeout_s):
-            choice = context.choose(model, strict=True)
+            choice = await context.choose(model, strict=True)
             heard = await ask_among(context, body, choice, visit)
     except TimeoutError:
         late = UpstreamTimedOut(f"No whole answer within {wanted.answer_timeout_s:g} s.")

@@ -38,7 +38,7 @@ class Grounds:
             and self.discovered is other.discovered
             and self.obstacle == other.obstacle
             and self.detail == other.detail
-            and self.adapter_names == other.adapter_names
+            and self.adapter_names is other.adapter_names
         )
 
 

@@ -95,8 +95,10 @@ class Context:
         state = self.engine.state() if self.engine is not None else None
         return state.base if state is not None and state.ready else None
 
-    def choose(self, model: str, *, strict: bool) -> Choice:
+    async def choose(self, model: str, *, strict: bool) -> Choice:
         """Who may answer `model` now, in which order; raises NotFound or Unavailable."""
+        if self.engine is not None:
+            await self.engine.look()
         obstacle, detail = self.engine_obstacle()
         names = self.engine.adapter_names() if self.engine is not None else ()
         grounds = Grounds(self.settings, self.providers.discovered, names, obstacle, detail)

@@ -65,12 +65,12 @@ class EmbeddingAnswer(UpstreamAnswer):
             self.count.prompt_tokens = answer.usage.prompt_tokens
 
 
-def choose(context: Context, model: str, *, strict: bool) -> Choice:
+async def choose(context: Context, model: str, *, strict: bool) -> Choice:
     """The upstreams that may answer, in order; raises NotFound, also for every model of ragweld, or Unavailable."""
     names = context.engine.adapter_names() if context.engine is not None else ()
     if parse_model(model, models.known_bases(context.settings.training), names) is not None:
         raise _not_made_here(model)
-    return context.choose(model, strict=strict)
+    return await context.choose(model, strict=strict)
 
 
 async def begin(upstreams: Upstreams, route: Route, request: EmbeddingRequest) -> EmbeddingAnswer:

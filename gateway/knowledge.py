@@ -80,7 +80,7 @@ class Extraction(Struct, frozen=True):
 
 async def extract(context: Context, wanted: ExtractRequest, visit: Visit, *, strict: bool) -> tuple[Extraction, Heard]:
     """What the text says, and who said so; raises RagweldError when nobody answers."""
-    heard = await _hear(context, wanted, visit, context.choose(wanted.model, strict=strict))
+    heard = await _hear(context, wanted, visit, await context.choose(wanted.model, strict=strict))
     found = read(heard.text) or (mended(heard.text) if heard.finish_reason == "length" else None)
     context.measures.extraction(heard.provider, is_readable=found is not None)
     if found is None:

@@ -109,7 +109,7 @@ def build(loaded: Loaded, home: Path, environ: Mapping[str, str], answering: Ans
     mirror = home / Path(settings.training.ragweld_agent_model_path).expanduser()
     probation = Probation(adapters, lambda good: training.copy(adapters, good, mirror), measures.automatic_rollback)
     if answering is not None:
-        answering.on_failed_trial = probation.failed_trial
+        answering.on_failed_trial(probation.failed_trial)
     guard = Guard(store.known(), time.monotonic) if keys.are_asked_for(settings.gateway) else None
     providers = Providers(
         lambda: live.settings.routing.breaker_failures, time.monotonic, random.random, measures.upstream_error

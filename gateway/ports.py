@@ -96,11 +96,14 @@ class AnswerEngine(Protocol):
     def refused_swaps(self) -> int:
         """Active adapters that could not be made resident."""
 
-    on_failed_trial: Callable[[BaseId, AdapterId, str], Awaitable[None]] | None
-    """Told of an active adapter that failed the golden prompt, and how."""
+    def on_failed_trial(self, tell: Callable[[BaseId, AdapterId, str], Awaitable[None]]) -> None:
+        """Have `tell` told of every active adapter that fails the golden prompt, and how."""
+
+    async def look(self) -> None:
+        """See which adapters were promoted or named since, by any process; cheap, for every request."""
 
     def adapter_names(self) -> Collection[str]:
-        """Names given to adapters; each can be asked for as a model. Cheap."""
+        """Names given to adapters when it last looked; each can be asked for as a model."""
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from catalog.base import blas, device
+from catalog.base import blas, device, locate
 from catalog.errors import Unavailable
 from catalog.ids import BaseId
 
@@ -60,6 +60,17 @@ def load(base: BaseId, folder: Path, *, cpu_float32: bool = True) -> Base:
     return Base(base, model, tokenizer, config, context, parameters, precision, _generation_config(folder))
 
 
+def bytes_in_memory(base: BaseId, folder: Path, *, cpu_float32: bool = True) -> int:
+    """What `load` will take, told without loading; raises Unavailable."""
+    try:
+        widened_bytes = 4 * locate.size_of(folder).parameters
+        stored_bytes = sum(path.stat().st_size for path in folder.glob("model*.safetensors"))
+    except (OSError, ValueError, KeyError) as error:
+        raise Unavailable(f"The base {base} in {folder.name} cannot be read: {error}") from error
+    widens = cpu_float32 and device.current().kind == "cpu" and _may_widen(widened_bytes)
+    return widened_bytes if widens else stored_bytes
+
+
 def _generation_config(folder: Path) -> dict[str, Any]:
     path = folder / "generation_config.json"
     document = json.loads(path.read_bytes()) if path.is_file() else {}
@@ -69,11 +80,15 @@ def _generation_config(folder: Path) -> dict[str, Any]:
 def _to_cpu_precision(model: nn.Module) -> str:
     before = _precision(model)
     needed_bytes = 4 * _count(model)
-    if needed_bytes > FLOAT32_MEMORY_SHARE * device.current().memory_bytes:
+    if not _may_widen(needed_bytes):
         return f"{before} (float32 would need {needed_bytes / 1e9:.1f} GB)"
     dequantize_model(model)
     model.set_dtype(mx.float32)
     return "float32" if before == "float32" else f"float32 (stored as {before})"
+
+
+def _may_widen(needed_bytes: int) -> bool:
+    return needed_bytes <= FLOAT32_MEMORY_SHARE * device.current().memory_bytes
 
 
 def _precision(model: nn.Module) -> str:

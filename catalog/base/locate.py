@@ -61,20 +61,25 @@ class BaseSize:
 
 
 def size_of(folder: Path) -> BaseSize:
-    """Parameters (from the tensors' shapes in the safetensors headers; packed weights counted unpacked) and context."""
+    """Parameters (from the tensors' shapes in the safetensors headers; packed weights counted unpacked, without what
+    they are unpacked by) and context."""
     config = json.loads((folder / "config.json").read_bytes())
     bits = (config.get("quantization") or {}).get("bits", 32)
     parameters = 0
     for path in folder.glob("model*.safetensors"):
-        parameters += sum(_parameters(tensor, bits) for tensor in _header(path))
+        parameters += sum(_parameters(tensor, bits) for name, tensor in _header(path) if not _unpacks(name, bits))
     return BaseSize(parameters, int(config.get("max_position_embeddings", 4096)))
 
 
-def _header(path: Path) -> list[dict[str, object]]:
+def _header(path: Path) -> list[tuple[str, dict[str, object]]]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
-    return [tensor for name, tensor in header.items() if name != "__metadata__"]
+    return [(name, tensor) for name, tensor in header.items() if name != "__metadata__"]
+
+
+def _unpacks(name: str, bits: int) -> bool:
+    return bits < 32 and name.endswith((".scales", ".biases"))
 
 
 def _parameters(tensor: dict[str, object], bits: int) -> int:

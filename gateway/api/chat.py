@@ -25,7 +25,8 @@ async def chat_completions(request: Request[Any, Any, Any]) -> ASGIApp:
     parsed = wire.parse(body) if inline else await asyncio.to_thread(wire.parse, body)
     if here.watch is not None:
         await here.watch.before_request()
-    return chat.answer(here, parsed, here.choose(parsed.request.model, strict=reading.is_strict(request.scope)))
+    choice = await here.choose(parsed.request.model, strict=reading.is_strict(request.scope))
+    return chat.answer(here, parsed, choice)
 
 
 handlers = [chat_completions]

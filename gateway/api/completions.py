@@ -25,7 +25,7 @@ async def completions(request: Request[Any, Any, Any]) -> ASGIApp:
     parsed = completion.parse(body) if inline else await asyncio.to_thread(completion.parse, body)
     if here.watch is not None:
         await here.watch.before_request()
-    choice = here.choose(parsed.model, strict=True)
+    choice = await here.choose(parsed.model, strict=True)
     if not isinstance(choice.routes[0], EngineRoute):
         raise InvalidRequest(f"{parsed.model} is asked by chat only.", hint="POST /v1/chat/completions.", param="model")
     return chat.answer(here, parsed, choice)

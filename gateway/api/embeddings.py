@@ -21,7 +21,8 @@ async def embeddings(request: Request[Any, Any, Any]) -> ASGIApp:
     body = await reading.whole_body(request.receive)
     inline = len(body) <= PARSE_INLINE_BYTES
     parsed = wire.parse(body) if inline else await asyncio.to_thread(wire.parse, body)
-    return chat.answer(here, parsed, embedding.choose(here, parsed.model, strict=reading.is_strict(request.scope)))
+    choice = await embedding.choose(here, parsed.model, strict=reading.is_strict(request.scope))
+    return chat.answer(here, parsed, choice)
 
 
 handlers = [embeddings]

@@ -17,6 +17,8 @@ from gateway.ports import AnswerEngine
 async def look(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """State, bases, resident adapters, counters."""
     here = context.of(request)
+    if here.engine is not None:
+        await here.engine.look()
     return memory.view(here.engine, here.engine_obstacle()[1])
 
 

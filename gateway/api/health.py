@@ -65,7 +65,10 @@ def _degraded(here: Context) -> dict[str, str]:
 @get("/metrics")
 async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
     """The metric table in Prometheus' text form."""
-    registry = context.of(request).measures.registry
+    here = context.of(request)
+    if here.engine is not None:
+        await here.engine.look()
+    registry = here.measures.registry
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,13 +20,14 @@ from catalog.adapters import short
 from catalog.base import blas
 from catalog.base.load import Base
 from catalog.base.lora import Adapter, LinearShape
-from catalog.errors import EngineFailed, InvalidRequest, Overloaded, RagweldError
+from catalog.errors import EngineFailed, InvalidRequest, RagweldError
 from catalog.ids import AdapterId, BaseId
 from gateway.engine.batch import Batch
 from gateway.engine.decoding import Drawn
 from gateway.engine.grammar import Compiler, Markers
 from gateway.engine.prefixes import PrefixCache
 from gateway.engine.requests import Finish, FinishReason, Piece, Sampling, TokenLogprob
+from gateway.engine.room import Room
 from gateway.engine.rows import Counters, Outbox, Row
 from gateway.engine.sampling import Penalties, sampling_of
 from gateway.engine.slots import SlotModel, SlotTable
@@ -72,14 +73,13 @@ class Residence:
         self,
         base: Base,
         limits: Limits,
-        fits: Callable[[BaseId, int], bool],
+        room: Room,
         prefixes: PrefixCache,
         counters: Counters,
         outbox: Outbox,
     ) -> None:
         self._limits = limits
-        self._fits = fits
-        """Whether so many more bytes may be taken for a base; others that are idle leave for them."""
+        self._room = room
         self._counters = counters
         self._outbox = outbox
         self._prefixes = prefixes
@@ -99,6 +99,11 @@ class Residence:
     def has_rows(self) -> bool:
         """Whether there is anything to decode."""
         return bool(self._rows)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody waits for an answer of it."""
+        return bool(self._rows or self._waiting)
 
     @property
     def rows(self) -> int:
@@ -128,13 +133,14 @@ class Residence:
         """Let a row in, or let it wait for its adapter's slot; what it cannot be is told to it."""
         self.used_at = time.monotonic()
         try:
-            slot = self._slot_for(row)
-        except Overloaded:
-            self._waiting.append(row)
-            return
+            is_in = row.adapter is None or self.make_resident(row.adapter)
         except RagweldError as error:
             self._outbox.append((row, error))
             return
+        if not is_in:
+            self._waiting.append(row)
+            return
+        slot = self._table.pin(row.adapter_id)
         try:
             self._insert(row, slot)
         except RagweldError as error:
@@ -151,24 +157,31 @@ class Residence:
             self._counters.cancelled += 1
             self._leave([row])
 
-    def make_resident(self, adapter: Adapter) -> None:
-        """Write an adapter into a slot, unless it is in one; raises Overloaded when none can be had."""
+    def make_resident(self, adapter: Adapter) -> bool:
+        """Write an adapter into a slot, unless it is in one; False while every slot is needed.
+
+        Raises Overloaded or Unavailable where there is no memory for it, before anything has left for it.
+        """
         if adapter.adapter_id in self._table.resident:
-            return
+            return True
         began = time.perf_counter()
-        slots, rank = self._table.slots, self._table.rank
-        slot = self._table.take(adapter.adapter_id, adapter.rank, partial(self._may_be_so_large, adapter))
+        seat = self._table.seat(adapter.rank, partial(self._fits, adapter))
+        if seat is None:
+            return False
+        self._room.make(self.served.base, self._more_bytes(adapter, seat.slots, seat.rank))
+        self._table.vacate(seat)
         try:
-            if (self._table.slots, self._table.rank) != (slots, rank):
-                self._model.grow(self._table.slots, self._table.rank)
-            self._model.write(slot, adapter, self._table.slots, self._table.rank)
+            if (seat.slots, seat.rank) != (self._table.slots, self._table.rank):
+                self._model.grow(seat.slots, seat.rank)
+            self._model.write(seat.slot, adapter, seat.slots, seat.rank)
         except (RuntimeError, ValueError) as error:
-            self._table.give_back(adapter.adapter_id, slots, rank)
             raise EngineFailed(
                 f"The adapter {short(adapter.adapter_id)} could not be made resident: {error}"
             ) from error
+        self._table.take(adapter.adapter_id, seat)
         self._counters.swaps += 1
         self._counters.swap_s = time.perf_counter() - began
+        return True
 
     def decode(self) -> None:
         """Draw one token of every row whose prompt was read."""
@@ -205,15 +218,13 @@ class Residence:
     def _new_batch(self) -> Batch:
         return Batch(self._model, self._limits.max_rows, self._limits.prefill_step_tokens)
 
-    def _may_be_so_large(self, adapter: Adapter, slots: int, rank: int) -> bool:
-        now = self._model.nbytes(self._table.slots, self._table.rank)
-        more = self._model.nbytes(slots, rank, adapter.pairs) - now
-        return more <= 0 or self._fits(self.served.base, more)
+    def _fits(self, adapter: Adapter, slots: int, rank: int, others_leave: bool) -> bool:
+        return self._room.has(self.served.base, self._more_bytes(adapter, slots, rank), others_leave=others_leave)
 
-    def _slot_for(self, row: Row) -> int:
-        if row.adapter is not None:
-            self.make_resident(row.adapter)
-        return self._table.pin(row.adapter_id)
+    def _more_bytes(self, adapter: Adapter, slots: int, rank: int) -> int:
+        """What stacks so large, for this adapter's layers too, take beyond what there is."""
+        now = self._model.nbytes(self._table.slots, self._table.rank)
+        return self._model.nbytes(slots, rank, adapter.pairs) - now
 
     def _refuse(self, row: Row, error: RagweldError) -> None:
         self._table.unpin(row.adapter_id)

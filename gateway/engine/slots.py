@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from catalog.base import blas
 from catalog.base.lora import Adapter, LinearShape, linear_shapes
-from catalog.errors import Overloaded, Unavailable
 from catalog.ids import AdapterId
 from gateway.engine.magnitudes import Magnitudes
 
@@ -142,18 +142,30 @@ class SlotModel:
         return slots * rank * FLOAT_BYTES * sum(shape.inputs + shape.outputs for shape in shapes)
 
     def grow(self, slots: int, rank: int) -> None:
-        """Widen every layer that has slots."""
+        """Widen every layer that has slots; one that was widened before, when another could not be, stays as it is."""
         for path, layer in self._slotted.items():
-            wider = Stacks(slots, self.shapes[path], rank)
-            wider.take_from(layer.stacks)
-            layer.stacks = wider
+            had_slots, _, had_rank = layer.stacks.a.shape
+            if had_slots < slots or had_rank < rank:
+                wider = Stacks(max(slots, had_slots), self.shapes[path], max(rank, had_rank))
+                wider.take_from(layer.stacks)
+                layer.stacks = wider
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A slot for an adapter, who leaves it, and how large the stacks must be for it."""
+
+    slot: int
+    slots: int
+    rank: int
+    leaves: AdapterId | None = None
 
 
 class SlotTable:
     """Which adapter is in which slot and how many rows need it. Decides; `SlotModel` does.
 
-    Begins small and doubles up to `most` adapters while memory allows; then the slot unused for longest is taken, never
-    one that is needed.
+    Begins small and doubles up to `most` adapters into memory that nobody uses; then the slot unused for longest is
+    taken, never one that is needed. Idle bases leave for more slots only where every slot is needed.
     """
 
     def __init__(self, most: int) -> None:
@@ -178,33 +190,33 @@ class SlotTable:
     def unpin(self, adapter_id: AdapterId | None) -> None:
         if adapter_id is not None:
             self._rows[adapter_id] -= 1
+            if not self._rows[adapter_id]:
+                del self._rows[adapter_id]
 
-    def take(self, adapter_id: AdapterId, rank: int, fits: Callable[[int, int], bool]) -> int:
-        """A slot for a new adapter: a free one, a new one, else that of the idle adapter used longest ago.
+    def seat(self, rank: int, fits: Callable[[int, int, bool], bool]) -> Seat | None:
+        """Where an adapter of this rank would go: a free slot, a new one, else that of the idle adapter used longest
+        ago; None while every slot is needed. Changes nothing.
 
-        Afterwards `slots` and `rank` say how large the stacks must be, never larger than what `fits`. Raises Overloaded
-        when every slot is needed, Unavailable when the adapter never fits.
+        `fits(slots, rank, others_leave)` says whether stacks so large have room, if idle bases leave for them or not.
+        Whether a wider rank has room is not asked here.
         """
         wider = max(self.rank, rank)
-        if not fits(self.slots, wider):
-            problem = f"An adapter of rank {rank} does not fit in memory."
-            raise Unavailable(problem, hint="Raise engine.memory_bytes.", code="no_memory")
-        more = min(self._most, 2 * self.slots - 1)
-        if len(self._slot_of) == self.slots - 1 and more > self.slots and fits(more, wider):
-            self.slots = more
         used = set(self._slot_of.values())
         free = next((slot for slot in range(1, self.slots) if slot not in used), None)
-        if free is None:
-            idle = next((known for known in self._slot_of if not self._rows.get(known)), None)
-            if idle is None:
-                raise Overloaded("Every adapter slot is in use.", retry_after_s=1, hint="Try again in a moment.")
-            free = self._slot_of.pop(idle)
-        self.rank = wider
-        self._slot_of[adapter_id] = free
-        self._rows.setdefault(adapter_id, 0)
-        return free
+        if free is not None:
+            return Seat(free, self.slots, wider)
+        idle = next((known for known in self._slot_of if known not in self._rows), None)
+        more = min(self._most, 2 * self.slots - 1)
+        if more > self.slots and fits(more, wider, idle is None):
+            return Seat(self.slots, more, wider)
+        return None if idle is None else Seat(self._slot_of[idle], self.slots, wider, leaves=idle)
 
-    def give_back(self, adapter_id: AdapterId, slots: int, rank: int) -> None:
-        """Forget an adapter whose slot could not be written, and the sizes that were taken for it."""
-        self._slot_of.pop(adapter_id, None)
-        self.slots, self.rank = slots, rank
+    def vacate(self, seat: Seat) -> None:
+        """Forget who leaves; the slot is about to be written."""
+        if seat.leaves is not None:
+            del self._slot_of[seat.leaves]
+
+    def take(self, adapter_id: AdapterId, seat: Seat) -> None:
+        """The adapter is in its slot."""
+        self.slots, self.rank = seat.slots, seat.rank
+        self._slot_of[adapter_id] = seat.slot

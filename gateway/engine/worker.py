@@ -1,9 +1,8 @@
 """The engine's thread: it alone touches MLX. It loads, swaps, prefills and decodes for every base.
 
-Others post closures into its mailbox, which it empties between two steps. Bases are loaded when they are asked for,
-and the one unused for longest leaves when the memory budget needs it or when it was idle for too long. All rows' news
-of one step reach their event loop by one wake-up. A step that fails ends the rows it carried with EngineFailed and the
-thread lives on. Knows nothing of HTTP, aliases or files.
+Others post closures into its mailbox, which it empties between two steps. Which bases are in memory is
+`residences.py`'s. All rows' news of one step reach their event loop by one wake-up. A step that fails ends the rows it
+carried with EngineFailed and the thread lives on. Knows nothing of HTTP, aliases or files.
 """
 
 from __future__ import annotations
@@ -13,18 +12,15 @@ import contextlib
 import logging
 import queue
 import threading
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 from catalog.base import blas
-from catalog.base.load import Base
 from catalog.base.lora import Adapter
-from catalog.errors import EngineFailed, Overloaded, RagweldError, Unavailable
+from catalog.errors import EngineFailed, RagweldError, Unavailable
 from catalog.ids import BaseId
-from gateway.engine.prefixes import PrefixCache
 from gateway.engine.residence import Limits, Residence, Served
+from gateway.engine.residences import Loader, Memory, Residences
 from gateway.engine.rows import Counters, Outbox, Row
 
 blas.preload()
@@ -39,40 +35,18 @@ T = TypeVar("T")
 STOPPING = Unavailable("The gateway is stopping.", code="shutting_down")
 
 
-@dataclass(frozen=True, slots=True)
-class Loader:
-    """How the thread comes by a base. `size_of` estimates bytes in memory without loading; both raise Unavailable."""
-
-    load: Callable[[BaseId], Base]
-    size_of: Callable[[BaseId], int]
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What bases may take together, what their prefixes may, and after how many idle seconds a base leaves."""
-
-    budget_bytes: int
-    prefix_bytes: int
-    unload_after_s: float | None
-    """None is never."""
-
-
 class Worker:
     """Decodes for all bases on one thread of its own. Its public methods may be called from any."""
 
     def __init__(self, loader: Loader, limits: Limits, memory: Memory) -> None:
-        self._loader = loader
-        self._limits = limits
-        self._memory = memory
         self._mailbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="ragweld-engine", daemon=True)
         self._stopping = False
-        self._residences: dict[BaseId, Residence] = {}
-        self._prefixes = PrefixCache(memory.prefix_bytes)
         self._outbox: Outbox = []
         self._owed: Callable[[RagweldError], None] | None = None
         """Who waits for what is being done now."""
         self.counters = Counters()
+        self._residences = Residences(loader, limits, memory, self.counters, self._outbox)
 
     def start(self) -> None:
         """Start the thread."""
@@ -91,7 +65,7 @@ class Worker:
     @property
     def loaded(self) -> tuple[BaseId, ...]:
         """Bases in memory now."""
-        return tuple(self._residences)
+        return self._residences.bases
 
     def submit(self, row: Row) -> None:
         """Admit a row; its news begin with the next step."""
@@ -105,17 +79,17 @@ class Worker:
         """Bring a base into memory, unless it is there, and tell what it is."""
         self._mailbox.put(lambda: self._answer(done, lambda: self._try_load(base)))
 
-    def unload(self, base: BaseId, done: Callable[[bool], None]) -> None:
+    def unload(self, base: BaseId, done: Callable[[bool | RagweldError], None]) -> None:
         """Let a base leave memory, unless something is decoded in it; tell whether it is gone."""
-        self._mailbox.put(lambda: done(self._unload(base)))
+        self._mailbox.put(lambda: self._answer(done, lambda: self._residences.unload(base)))
 
-    def make_resident(self, base: BaseId, adapter: Adapter, done: Callable[[RagweldError | None], None]) -> None:
-        """Put an adapter into a slot now, so that its first request waits for nothing."""
+    def make_resident(self, base: BaseId, adapter: Adapter, done: Callable[[bool | RagweldError], None]) -> None:
+        """Put an adapter into a slot now, before its first request; tell False while none is free."""
         self._mailbox.put(lambda: self._answer(done, lambda: self._try_swap(base, adapter)))
 
     def forget_prefixes(self) -> None:
         """Drop every cached prefix."""
-        self._mailbox.put(self._prefixes.clear)
+        self._mailbox.put(self._residences.forget_prefixes)
 
     # What follows runs on the thread only.
 
@@ -141,9 +115,9 @@ class Worker:
         """Do everything that was posted; with nothing to decode, wait for the first post or the next base to leave."""
         if not any(residence.has_rows for residence in self._residences.values()):
             try:
-                self._mailbox.get(timeout=self._until_next_leaves_s())()
+                self._mailbox.get(timeout=self._residences.until_next_leaves_s())()
             except queue.Empty:
-                self._unload_idle()
+                self._residences.unload_idle()
                 return
         with contextlib.suppress(queue.Empty):
             while not self._stopping:
@@ -157,64 +131,7 @@ class Worker:
         self._tell()
         for residence in list(self._residences.values()):
             residence.read()
-        if self._memory.unload_after_s is not None:
-            self._unload_idle()
-
-    def _residence(self, base: BaseId) -> Residence:
-        """The base in memory, loaded now if it has to be; raises Unavailable, Overloaded."""
-        if base not in self._residences:
-            self._make_room(self._loader.size_of(base))
-            loaded = self._loader.load(base)
-            try:
-                self._residences[base] = Residence(
-                    loaded, self._limits, self._fits, self._prefixes, self.counters, self._outbox
-                )
-            except (RuntimeError, ValueError) as error:
-                raise EngineFailed(f"The base {base} could not be made ready: {error}") from error
-        return self._residences[base]
-
-    def _fits(self, base: BaseId, more_bytes: int) -> bool:
-        """Whether a base may take more memory, for its adapters; other bases leave for it when they are idle."""
-        try:
-            self._make_room(more_bytes, sparing=base)
-        except Overloaded:
-            return False
-        return True
-
-    def _make_room(self, needed_bytes: int, sparing: BaseId | None = None) -> None:
-        """Let idle bases leave, the one unused for longest first, until what is needed fits."""
-        while self._residences and self._used_bytes() + needed_bytes > self._memory.budget_bytes:
-            others = [one for base, one in self._residences.items() if base != sparing]
-            idle = [one for one in others if not one.has_rows and not one.waiting]
-            if not idle:
-                raise Overloaded(
-                    "Another base needs the memory now.", retry_after_s=1, hint="Raise engine.memory_bytes, or wait."
-                )
-            self._unload(min(idle, key=lambda one: one.used_at).served.base)
-
-    def _used_bytes(self) -> int:
-        return sum(residence.nbytes for residence in self._residences.values())
-
-    def _unload(self, base: BaseId) -> bool:
-        residence = self._residences.get(base)
-        if residence is not None and not residence.has_rows and not residence.waiting:
-            self._residences.pop(base).close()
-            mx.clear_cache()
-            log.info("engine: %s left memory", base)
-        return base not in self._residences
-
-    def _until_next_leaves_s(self) -> float | None:
-        if self._memory.unload_after_s is None or not self._residences:
-            return None
-        oldest = min(residence.used_at for residence in self._residences.values())
-        return max(0.0, oldest + self._memory.unload_after_s - time.monotonic())
-
-    def _unload_idle(self) -> None:
-        assert self._memory.unload_after_s is not None
-        limit = time.monotonic() - self._memory.unload_after_s
-        for base, residence in list(self._residences.items()):
-            if residence.used_at <= limit:
-                self._unload(base)
+        self._residences.unload_idle()
 
     def _answer(self, done: Callable[[T | RagweldError], None], work: Callable[[], T | RagweldError]) -> None:
         """Do what was asked and tell; where it breaks in a way nobody foresaw, the loop above tells that."""
@@ -225,28 +142,30 @@ class Worker:
 
     def _try_load(self, base: BaseId) -> Served | RagweldError:
         try:
-            return self._residence(base).served
+            return self._loaded(base).served
         except RagweldError as error:
             return error
 
-    def _try_swap(self, base: BaseId, adapter: Adapter) -> RagweldError | None:
+    def _try_swap(self, base: BaseId, adapter: Adapter) -> bool | RagweldError:
         try:
-            self._residence(base).make_resident(adapter)
+            is_in = self._loaded(base).make_resident(adapter)
         except RagweldError as error:
             return error
         self._publish()
-        return None
+        return is_in
+
+    def _loaded(self, base: BaseId) -> Residence:
+        if self._stopping:
+            raise STOPPING
+        return self._residences.loaded(base)
 
     def _admit(self, row: Row) -> None:
-        if self._stopping:
-            self._outbox.append((row, STOPPING))
-            return
+        self._owed = lambda error: self._outbox.append((row, error))
         try:
-            residence = self._residence(row.base)
+            self._loaded(row.base).admit(row)
         except RagweldError as error:
             self._outbox.append((row, error))
-            return
-        residence.admit(row)
+        self._owed = None
 
     def _cancel(self, row: Row) -> None:
         residence = self._residences.get(row.base)
@@ -293,9 +212,7 @@ class Worker:
             while True:
                 self._mailbox.get_nowait()()
         self._deliver()
-        for residence in self._residences.values():
-            residence.close()
-        self._residences.clear()
+        self._residences.close()
 
 
 def _put_all(batch: Outbox) -> None:

@@ -60,7 +60,6 @@ class ScriptedEngine:
     def __init__(self) -> None:
         self.counters = Counters()
         self.refused_swaps = 0
-        self.on_failed_trial: Any = None
         self.admitted_tokens = 0
         self.reset()
 
@@ -79,6 +78,12 @@ class ScriptedEngine:
         self.loaded = {BASE}
         self.busy = False
         self.forgotten = 0
+
+    def on_failed_trial(self, tell: object) -> None:
+        return
+
+    async def look(self) -> None:
+        return
 
     def adapter_names(self) -> tuple[str, ...]:
         return ("named",)

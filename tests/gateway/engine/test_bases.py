@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,11 +13,13 @@ import pytest
 
 from catalog import models
 from catalog.base import locate
+from catalog.base.load import bytes_in_memory
 from catalog.errors import InvalidAdapter, NotFound, Overloaded, Unavailable
 from catalog.ids import BaseId, ModelRef
 from catalog.models import ModelFile, ModelRow
+from gateway.engine import bases
 from gateway.engine.engine import Engine
-from gateway.engine.requests import Generation, Sampling
+from gateway.engine.requests import Finish, Generation, Piece, Sampling
 from gateway.engine.voice import EngineVoice
 from tests.gateway.engine.conftest import GREEDY, House, answer, run, running, until
 from tests.tiny_base import write_adapter, write_base
@@ -98,10 +100,7 @@ def test_the_base_unused_for_longest_leaves_when_memory_is_needed(house: House, 
 def test_a_base_that_is_answering_never_leaves(house: House, others: list[Path]) -> None:
     async def scene() -> None:
         async with running(house, memory_bytes=int(1.5 * size_in_memory(house.base))) as engine:
-            voice = await engine.resolve(ModelRef(None, "base"))
-            tokens = await voice.prompt_tokens(MESSAGES, [], thinking=True)
-            stream = engine.generate(Generation(tokens, None, 1500, sampling=GREEDY))
-            await anext(stream)
+            stream = await endless(engine)
             with pytest.raises(Overloaded, match="memory"):
                 await engine.resolve(ModelRef(BaseId(str(others[0])), "base"))
             await stream.aclose()
@@ -143,5 +142,119 @@ def test_a_base_that_is_not_here_is_unavailable_and_never_looked_for_by_path(hou
         async with running(house) as engine:
             with pytest.raises((Unavailable, NotFound)):
                 await engine.resolve(ModelRef(BaseId(base), None))
+
+    run(scene())
+
+
+def test_a_base_that_never_fits_is_refused_and_costs_nobody_his_place(
+    house: House, others: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    huge = write_base(tmp_path / "huge", seed=13)
+    monkeypatch.setattr(models, "known_bases", lambda training: {str(house.base), str(others[0]), str(huge)})
+    monkeypatch.setattr(bases, "bytes_in_memory", bytes_as_if(huge, 1 << 40))
+
+    async def scene() -> None:
+        async with running(house, memory_bytes=3 * size_in_memory(house.base)) as engine:
+            await say(engine, others[0])
+            loaded = engine.state().loaded_bases
+            assert len(loaded) == 2
+            with pytest.raises(Unavailable, match=r"needs 1099\.51 GB of memory") as refusal:
+                await say(engine, huge)
+            assert refusal.value.code == "no_memory" and "engine.memory_bytes" in refusal.value.hint
+            assert engine.state().loaded_bases == loaded
+
+    run(scene())
+
+
+def bytes_as_if(huge: Path, nbytes: int) -> Callable[..., int]:
+    """What a base takes in memory, with another answer for one."""
+
+    def told(base: BaseId, folder: Path, *, cpu_float32: bool) -> int:
+        return nbytes if folder == huge else bytes_in_memory(base, folder, cpu_float32=cpu_float32)
+
+    return told
+
+
+def test_where_those_in_use_leave_no_room_the_request_is_429_and_idle_bases_stay(
+    house: House, others: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = size_in_memory(house.base)
+    monkeypatch.setattr(bases, "bytes_in_memory", bytes_as_if(others[1], 2 * size))
+
+    async def scene() -> None:
+        async with running(house, memory_bytes=int(2.5 * size)) as engine:
+            await say(engine, others[0])
+            stream = await endless(engine)
+            with pytest.raises(Overloaded, match="in use and need the memory"):
+                await say(engine, others[1])
+            both = {str(house.base), str(others[0])}
+            assert set(engine.state().loaded_bases) == both, "the idle one would not have been room enough"
+            await stream.aclose()
+            await until(lambda: engine.counters.rows == 0)
+            await say(engine, others[1])
+            assert engine.state().loaded_bases == (str(others[1]),)
+
+    run(scene())
+
+
+def test_adapters_share_their_slots_before_an_idle_base_must_leave(
+    house: House, others: list[Path], tmp_path: Path
+) -> None:
+    folders = [write_adapter(tmp_path / f"a{n}", house.base, 60 + n) for n in range(6)]
+    ids = [house.store.put(folder) for folder in folders]
+    stacks = 2 * 5 * 4 * 4 * (64 + 64)  # 2 layers, 5 slots, rank 4, float32, q_proj of 64 by 64
+
+    async def scene() -> None:
+        async with running(house, memory_bytes=2 * size_in_memory(house.base) + stacks) as engine:
+            await say(engine, others[0])
+            for adapter in ids * 2:
+                assert (await say(engine, None, adapter))[0].adapter_id == adapter
+            assert set(engine.state().loaded_bases) == {str(house.base), str(others[0])}
+            assert len(engine.counters.resident) == 4
+
+    run(scene())
+
+
+async def endless(engine: Engine) -> AsyncGenerator[Piece | Finish, None]:
+    """An answer of the default base that has begun and goes on until it is closed."""
+    voice = await engine.resolve(ModelRef(None, "base"))
+    tokens = await voice.prompt_tokens(MESSAGES, [], thinking=True)
+    stream = engine.generate(Generation(tokens, None, 1500, sampling=GREEDY))
+    await anext(stream)
+    return stream
+
+
+def test_a_base_whose_files_are_gone_fails_its_own_requests_only(
+    house: House, others: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = write_base(tmp_path / "gone", seed=14)
+    monkeypatch.setattr(models, "known_bases", lambda training: {str(house.base), str(gone)})
+
+    async def scene() -> None:
+        async with running(house) as engine:
+            assert str(gone) in engine.state().bases
+            shutil.rmtree(gone)
+            stream = await endless(engine)
+            with pytest.raises(Unavailable, match="cannot be read"):
+                await say(engine, gone)
+            assert isinstance(await anext(stream), Piece)
+            await stream.aclose()
+
+    run(scene())
+
+
+def test_a_base_that_came_after_the_start_is_found(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = tmp_path / "late"
+    monkeypatch.setattr(models, "known_bases", lambda training: {str(house.base), str(late)})
+
+    async def scene() -> None:
+        async with running(house) as engine:
+            with pytest.raises(Unavailable, match="not on this machine"):
+                await say(engine, late)
+            write_base(late, seed=15)
+            assert (await say(engine, late))[0].base == str(late)
+            assert str(late) in engine.state().bases
 
     run(scene())

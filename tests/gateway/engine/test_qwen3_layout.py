@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from mlx.utils import tree_flatten
 
 from catalog.base import device
-from catalog.base.load import load
+from catalog.base.load import bytes_in_memory, load
 from catalog.base.locate import find, size_of
 from catalog.base.lora import linear_shapes, read_adapter
 from catalog.ids import BaseId
@@ -27,7 +28,15 @@ def test_it_is_found_and_its_size_is_told_without_loading(layout: Path) -> None:
     size = size_of(layout)
     loaded = load(BaseId("x"), layout)
     assert size.context == 40960
-    assert abs(size.parameters - loaded.parameters) < 0.1 * loaded.parameters
+    assert abs(size.parameters - loaded.parameters) < 0.001 * loaded.parameters
+
+
+@pytest.mark.parametrize("cpu_float32", [True, False])
+def test_its_bytes_in_memory_are_told_without_loading(layout: Path, cpu_float32: bool) -> None:
+    model = load(BaseId("x"), layout, cpu_float32=cpu_float32).model
+    taken = sum(value.nbytes for _, value in tree_flatten(model.parameters()))
+    told = bytes_in_memory(BaseId("x"), layout, cpu_float32=cpu_float32)
+    assert taken <= told * 1.01 and told <= taken * 1.05
 
 
 @pytest.mark.parametrize("cpu_float32", [True, False])

@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
-import pytest
-
-from catalog.errors import Overloaded, Unavailable
-from catalog.ids import AdapterId
+from catalog.base.load import load
+from catalog.base.lora import read_adapter
+from catalog.ids import AdapterId, BaseId
 from gateway.engine.requests import Generation
-from gateway.engine.slots import SlotTable
+from gateway.engine.slots import Seat, SlotModel, SlotTable, Stacks
 from tests.gateway.engine.conftest import GREEDY, House, answer, prompt, run, running
 from tests.tiny_base import write_adapter
 
 IDS = [AdapterId(letter * 64) for letter in "abcdefgh"]
 
 
-def always(slots: int, rank: int) -> bool:
+def always(slots: int, rank: int, others_leave: bool) -> bool:
     return True
+
+
+def never(slots: int, rank: int, others_leave: bool) -> bool:
+    return False
+
+
+def put(table: SlotTable, adapter_id: AdapterId, rank: int, fits: Callable[[int, int, bool], bool]) -> Seat:
+    seat = table.seat(rank, fits)
+    assert seat is not None
+    table.vacate(seat)
+    table.take(adapter_id, seat)
+    return seat
 
 
 def test_slots_double_up_to_the_limit_and_then_the_one_unused_for_longest_leaves() -> None:
     table = SlotTable(6)
     for adapter_id in IDS[:6]:
-        table.take(adapter_id, 4, always)
+        put(table, adapter_id, 4, always)
     assert (table.slots, table.rank) == (7, 4)
     table.pin(IDS[0])
     table.unpin(IDS[0])
     table.pin(IDS[1])
-    table.take(IDS[6], 8, always)
+    assert put(table, IDS[6], 8, always).leaves == IDS[2]
     assert table.resident == (IDS[3], IDS[4], IDS[5], IDS[0], IDS[1], IDS[6])
     assert table.rank == 8
 
@@ -36,21 +48,45 @@ def test_slots_double_up_to_the_limit_and_then_the_one_unused_for_longest_leaves
 def test_where_memory_ends_idle_adapters_leave_and_used_ones_stay() -> None:
     table = SlotTable(32)
     for adapter_id in IDS[:4]:
-        table.take(adapter_id, 4, lambda slots, rank: slots <= 5)
+        put(table, adapter_id, 4, never)
         table.pin(adapter_id)
-    with pytest.raises(Overloaded):
-        table.take(IDS[4], 4, lambda slots, rank: slots <= 5)
+    assert table.seat(4, never) is None
     table.unpin(IDS[2])
-    table.take(IDS[4], 4, lambda slots, rank: slots <= 5)
-    assert table.slots == 5 and IDS[2] not in table.resident
+    assert put(table, IDS[4], 4, never).leaves == IDS[2]
+    assert table.slots == 5
 
 
-def test_a_rank_that_never_fits_is_refused_and_changes_nothing() -> None:
+def test_an_idle_slot_is_taken_before_a_base_must_leave_for_more() -> None:
+    def only_if_bases_leave(slots: int, rank: int, others_leave: bool) -> bool:
+        return others_leave
+
     table = SlotTable(32)
-    table.take(IDS[0], 4, always)
-    with pytest.raises(Unavailable, match="rank 64"):
-        table.take(IDS[1], 64, lambda slots, rank: rank <= 16)
-    assert (table.resident, table.rank) == ((IDS[0],), 4)
+    for adapter_id in IDS[:4]:
+        put(table, adapter_id, 4, always)
+    assert put(table, IDS[4], 4, only_if_bases_leave).leaves == IDS[0]
+    for adapter_id in IDS[1:5]:
+        table.pin(adapter_id)
+    assert put(table, IDS[5], 4, only_if_bases_leave) == Seat(5, 9, 4)
+
+
+def test_choosing_a_seat_changes_nothing() -> None:
+    table = SlotTable(4)
+    for adapter_id in IDS[:4]:
+        put(table, adapter_id, 4, always)
+    before = (table.resident, table.slots, table.rank)
+    assert table.seat(64, always) == table.seat(64, always) == Seat(1, 5, 64, leaves=IDS[0])
+    assert (table.resident, table.slots, table.rank) == before
+
+
+def test_growth_that_broke_off_half_way_is_finished_by_the_next(house: House) -> None:
+    model = SlotModel(load(BaseId("base"), house.base).model)
+    adapter = read_adapter(house.folders[1], model.shapes)
+    model.write(1, adapter, 5, 8)
+    first, *rest = model._slotted.values()
+    first.stacks = Stacks(9, model.shapes["model.layers.0.self_attn.q_proj"], 32)
+    model.grow(7, 16)
+    assert first.stacks.a.shape[::2] == (9, 32)
+    assert {layer.stacks.a.shape[::2] for layer in rest} == {(7, 16)}
 
 
 def test_more_adapters_than_memory_holds_are_answered_each_as_itself(house: House) -> None:

@@ -1,0 +1,72 @@
+"""Which bases can be asked for: the default one, and every other of the catalog whose weights are on this machine.
+
+`load` and `bytes_of` run on the engine's thread, the rest on the event loop. `tests/gateway/engine/test_bases.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from catalog import models
+from catalog.base import blas, locate
+from catalog.base.load import Base, bytes_in_memory, load
+from catalog.base.locate import BaseChoice
+from catalog.errors import Unavailable
+from catalog.ids import BaseId
+from catalog.plan import SMALL_BASE_PARAMETERS
+from catalog.settings import Settings
+
+NOT_LOADED = "model_not_loaded"
+
+
+class Bases:
+    """Where bases lie, and how they are loaded."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._training = settings.training
+        self._cpu_float32 = settings.engine.cpu_float32
+        self._folders: dict[BaseId, Path] = {}
+        self._largest_parameters = 0
+        self.default: BaseChoice | None = None
+
+    @property
+    def here(self) -> tuple[BaseId, ...]:
+        """Bases that can be loaded, the default one first."""
+        return tuple(self._folders)
+
+    async def find(self) -> None:
+        """Look for the default base and the others; raises Unavailable when there is nothing to begin with."""
+        self.default = await asyncio.to_thread(locate.choose, self._training.ragweld_agent_base_model)
+        self._folders = {self.default.base: self.default.folder} | await asyncio.to_thread(self._known_here)
+
+    async def need(self, base: BaseId) -> None:
+        """Raise Unavailable, with what to do, unless this base can be loaded. Only the catalog's are looked for."""
+        if base in self._folders:
+            return
+        if base in models.known_bases(self._training):
+            folder = await asyncio.to_thread(locate.find, base)
+            if folder is not None:
+                self._folders[base] = folder
+                return
+        hint = f"{locate.download_hint(base)}." if "/" in base else ""
+        raise Unavailable(f"The base {base} is not on this machine.", hint=hint, code=NOT_LOADED)
+
+    def load(self, base: BaseId) -> Base:
+        """Bring a base into memory; raises Unavailable."""
+        loaded = load(base, self._folders[base], cpu_float32=self._cpu_float32)
+        self._largest_parameters = max(self._largest_parameters, loaded.parameters)
+        if self._largest_parameters < SMALL_BASE_PARAMETERS:
+            blas.limit_threads(1)  # 8 streams of nano: 1,031 tokens/s with one thread, 874 with two
+        else:
+            blas.limit_threads(os.cpu_count() or 1)
+        return loaded
+
+    def bytes_of(self, base: BaseId) -> int:
+        """What a base will take in memory; raises Unavailable."""
+        return bytes_in_memory(base, self._folders[base], cpu_float32=self._cpu_float32)
+
+    def _known_here(self) -> dict[BaseId, Path]:
+        known = sorted(models.known_bases(self._training))
+        return {BaseId(base): folder for base in known if (folder := locate.find(base)) is not None}
