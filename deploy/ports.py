@@ -1,9 +1,15 @@
-"""Whether an address is free to listen on, asked before anything is started."""
+"""Whether an address is free to listen on, asked before anything is started. `tests/deploy/test_launch.py`."""
 
 from __future__ import annotations
 
 import errno
+import random
 import socket
+from pathlib import Path
+
+_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_FIRST_PORT = 20_000
+_TRIES = 100
 
 
 def is_free(host: str, port: int) -> bool:
@@ -23,7 +29,24 @@ def is_free(host: str, port: int) -> bool:
 
 
 def free_port(host: str) -> int:
-    """A port on `host` that nobody listens on."""
+    """A port on `host` that nobody listens on, nor is given while nobody does: the kernel gives those of a range of its
+    own to connections that go out."""
+    ours = range(_FIRST_PORT, first_given_out())
+    for port in random.sample(ours, min(_TRIES, len(ours))):
+        if is_free(host, port):
+            return port
+    return _given_port(host)
+
+
+def first_given_out() -> int:
+    """Where the range begins from which the kernel takes ports of its own choice; IANA's where it cannot be read."""
+    try:
+        return int(_RANGE.read_text().split()[0])
+    except OSError:
+        return 49_152
+
+
+def _given_port(host: str) -> int:
     family, kind, protocol, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
     with socket.socket(family, kind, protocol) as listener:
         listener.bind(address)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,8 +24,10 @@ from typing import Any
 
 import openai
 
+from deploy.ports import free_port
+
 REPOSITORY = Path(__file__).parents[1]
-START_DEADLINE_S = 90.0
+START_DEADLINE_S = 180.0
 STOP_DEADLINE_S = 40.0
 POLL_S = 0.1
 BASE = "ragweld-nano"
@@ -44,7 +45,7 @@ class House:
 
     def client(self) -> openai.OpenAI:
         """The official client, as a user would make it."""
-        return openai.OpenAI(base_url=f"http://{self.gateway}/v1", api_key="none", max_retries=0, timeout=120)
+        return openai.OpenAI(base_url=f"http://{self.gateway}/v1", api_key="none", max_retries=0, timeout=300)
 
     def get(self, path: str) -> Any:
         """The JSON of a GET."""
@@ -61,7 +62,7 @@ class House:
             f"http://{self.gateway}{path}", content, {"content-type": "application/json"}, method=method
         )
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=120) as answer:
                 return answer.status, json.loads(answer.read())
         except urllib.error.HTTPError as error:
             with error:
@@ -120,20 +121,16 @@ def ragweld_up(home: Path, environ: Mapping[str, str] | None = None) -> Iterator
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that were free a moment ago."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Ports of 127.0.0.1 that nobody has, nor takes by chance."""
+    found: set[int] = set()
+    while len(found) < count:
+        found.add(free_port("127.0.0.1"))
+    return list(found)
 
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5):
+        with urllib.request.urlopen(url, timeout=30):
             return True
     except OSError:
         return False

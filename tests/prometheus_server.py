@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import socket
 import subprocess
 import time
 import urllib.error
@@ -22,11 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from deploy.ports import free_port
 from tests.requirements_of_machine import need_prometheus
 
-READY_DEADLINE_S = 30.0
-STOP_DEADLINE_S = 10.0
-REQUEST_DEADLINE_S = 10.0
+READY_DEADLINE_S = 60.0
+STOP_DEADLINE_S = 30.0
+REQUEST_DEADLINE_S = 30.0
 POLL_S = 0.1
 LOG_TAIL_CHARS = 2000
 
@@ -122,7 +122,7 @@ def prometheus(
     folder.mkdir(parents=True, exist_ok=True)
     configuration = folder / "prometheus.yml"
     configuration.write_text(json.dumps(_configuration(targets, scrape_interval_s)))
-    server = PrometheusServer(f"127.0.0.1:{_free_port()}", folder / "prometheus.log")
+    server = PrometheusServer(f"127.0.0.1:{free_port('127.0.0.1')}", folder / "prometheus.log")
     command = [
         str(program),
         f"--config.file={configuration}",
@@ -154,14 +154,6 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait(STOP_DEADLINE_S)
     except subprocess.TimeoutExpired:
         process.kill()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    assert isinstance(port, int)
-    return port
 
 
 def _point(pair: tuple[float, str]) -> tuple[float, float]:

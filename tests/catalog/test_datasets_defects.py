@@ -335,7 +335,7 @@ def places(value: Any) -> list[tuple[Any, Any]]:
     return [(value, key) for key in keys] + [place for key in keys for place in places(value[key])]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_whatever_stands_in_place_of_a_value_is_a_row_or_a_defect(data: st.DataObject) -> None:
     rows = [row for rows in CLEAN.values() for row in rows]

@@ -156,7 +156,7 @@ def test_a_pair_is_counted_once(tmp_path: Path) -> None:
     assert datasets.count_rows(write(tmp_path, pair(), implicit([USER, ANSWER], [USER, OTHER]), of_openai(USER))) == 3
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_whatever_stands_in_place_of_a_value_is_a_pair_or_a_defect(data: st.DataObject) -> None:
     row = json.loads(json.dumps(data.draw(st.sampled_from(CLEAN + CLEAN_OPENAI))))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -60,7 +60,7 @@ def as_understood(run: Run) -> Life:
 
 
 @pytest.mark.slow
-@settings(max_examples=10_000, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=10_000)
 @given(st.lists(st.sampled_from(sorted(EVENTS)), max_size=25))
 def test_rules_and_system_agree_over_ten_thousand_histories(history: list[str]) -> None:
     run, life = queued(), Life()
@@ -195,4 +195,4 @@ class Lives(RuleBasedStateMachine):
 
 
 TestLives = Lives.TestCase
-TestLives.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestLives.settings = settings(max_examples=40, stateful_step_count=25)

@@ -52,6 +52,13 @@ def test_a_taken_port_is_one_line_with_its_number_and_option(
     )
 
 
+def test_a_port_of_our_choice_is_given_to_no_connection_that_goes_out() -> None:
+    for _ in range(20):
+        port = ports.free_port("127.0.0.1")
+        assert ports.is_free("127.0.0.1", port)
+        assert port < ports.first_given_out()
+
+
 def test_one_port_for_both_is_refused(tmp_path: Path) -> None:
     port = ports.free_port("127.0.0.1")
     assert f"both want port {port}" in line_of(tmp_path, {"gateway.port": port, "trainer.metrics_port": port})
@@ -171,7 +178,7 @@ def test_the_machine_is_read_without_loading_a_model(tmp_path: Path) -> None:
     assert machine.blas
 
 
-async def probed(raw: bytes | None, deadline_s: float = 5.0) -> probe.Answer | None:
+async def probed(raw: bytes | None, deadline_s: float = 30.0) -> probe.Answer | None:
     """What the probe makes of a server that sends `raw`, or of one that stays silent."""
     ended = asyncio.Event()
 

@@ -7,7 +7,16 @@ from collections.abc import Iterator
 import pytest
 
 from catalog.settings import Settings
-from tests.gateway.misbehaving import GOOD_STREAM, KEY, PATIENT, STREAM_HEAD, Misbehaving, configured, misbehaving
+from tests.gateway.misbehaving import (
+    GOOD_STREAM,
+    KEY,
+    PATIENT,
+    STREAM_HEAD,
+    UNHURRIED,
+    Misbehaving,
+    configured,
+    misbehaving,
+)
 from tests.gateway.scripted import ScriptedEngine
 from tests.gateway.serving import Served, served
 
@@ -66,6 +75,6 @@ def alone(_first: Misbehaving, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture(scope="module")
 def both(_first: Misbehaving, _second: Misbehaving, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """No engine, two upstreams."""
-    upstreams = [configured("first", _first, priority=1), configured("second", _second, priority=2)]
+    upstreams = [configured("first", _first, priority=1), configured("second", _second, priority=2, **UNHURRIED)]
     with served(tmp_path_factory.mktemp("home"), None, Settings(routing=PATIENT, upstreams=upstreams)) as running:
         yield running

@@ -16,6 +16,8 @@ SHORT_S = 0.8
 KEY = "sk-a-secret"
 PATIENT = RoutingSettings(breaker_failures=1_000_000, retries=0)
 """Asks once and never leaves anybody in peace, so that each fault is seen for itself."""
+UNHURRIED = {"first_byte_timeout_s": 30, "between_bytes_timeout_s": 30}
+"""Waits of an upstream whose answers are good, however busy the machine is."""
 HI: list[Any] = [{"role": "user", "content": "hi"}]
 
 Step = bytes | float | str
@@ -175,7 +177,7 @@ def configured(name: str, upstream: Misbehaving, **more: Any) -> Upstream:
             "name": name,
             "base_url": upstream.base_url,
             "model": f"model-of-{name}",
-            "connect_timeout_s": 1,
+            "connect_timeout_s": 10,
             "first_byte_timeout_s": SHORT_S,
             "between_bytes_timeout_s": SHORT_S,
             "total_timeout_s": 5,

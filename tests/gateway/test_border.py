@@ -19,7 +19,7 @@ HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: 
 @pytest.fixture(scope="module")
 def tight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A gateway with small limits."""
-    limits = GatewaySettings(max_body_bytes=LIMIT_BYTES, body_deadline_s=0.2, allowed_hosts=["127.0.0.1", "localhost"])
+    limits = GatewaySettings(max_body_bytes=LIMIT_BYTES, body_deadline_s=1, allowed_hosts=["127.0.0.1", "localhost"])
     home: Path = tmp_path_factory.mktemp("home")
     with served(home, ScriptedEngine(), Settings(gateway=limits)) as running:
         yield running

@@ -246,7 +246,7 @@ def test_a_client_that_goes_away_stops_its_rows(
         wait_until(lambda: len(engine.asked) == n, "start of the rows")
         if streaming:
             assert b"200 OK" in connection.recv(4096)
-    wait_until(lambda: engine.closed == n, "end of the rows", 1.0)
+    wait_until(lambda: engine.closed == n, "end of the rows")
     wait_until(lambda: gateway.metric(name, **labels) == before + 1, "count of the client")
 
 
@@ -259,10 +259,10 @@ def test_first_token_and_tokens_are_measured(gateway: Served, engine: ScriptedEn
     names = ("gen_ai_server_time_to_first_token_seconds_sum", "gen_ai_server_time_per_output_token_seconds_sum")
     before = [gateway.metric(name, **labels) for name in names]
     tokens = gateway.metric("gen_ai_client_token_usage_sum", **labels, gen_ai_token_type="output")
-    engine.pause_s = 0.02
+    engine.pause_s = 0.3
     gateway.chat()
     first, between = (gateway.metric(name, **labels) - was for name, was in zip(names, before, strict=True))
-    assert 0 < first < 0.02 <= between < 0.2
+    assert 0 < first < 0.3 <= between < 3
     assert gateway.metric("gen_ai_client_token_usage_sum", **labels, gen_ai_token_type="output") == tokens + 3
 
 

@@ -25,6 +25,7 @@ from tests.gateway.misbehaving import (
     ROLE,
     SHORT_S,
     STREAM_HEAD,
+    UNHURRIED,
     WORDS,
     Misbehaving,
     Step,
@@ -180,7 +181,7 @@ def test_a_silent_upstream_is_given_up_at_its_deadline(alone: Served, first: Mis
     first.steps = ["hang"]
     began = time.monotonic()
     assert alone.chat().status == 504
-    assert SHORT_S <= time.monotonic() - began < SHORT_S + 3  # the machine may be busy
+    assert SHORT_S <= time.monotonic() - began < SHORT_S + 20  # the machine may be busy
 
 
 def assert_told(reply: Reply, code: str) -> None:
@@ -228,8 +229,7 @@ BRIEF = BRIEF_WORD + b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n
 def test_a_stream_cut_at_every_byte_ends_cleanly(
     first: Misbehaving, second: Misbehaving, tmp_path: Path, stream: bytes, first_word: int, step: int, fallback: bool
 ) -> None:
-    patient = {"first_byte_timeout_s": 30, "between_bytes_timeout_s": 30}
-    upstreams = [configured("first", first, priority=1, **patient), configured("second", second, **patient)]
+    upstreams = [configured("first", first, priority=1, **UNHURRIED), configured("second", second, **UNHURRIED)]
     with served(tmp_path, None, Settings(routing=PATIENT, upstreams=upstreams[: 1 + fallback])) as gateway:
         for cut in range(0, len(stream), step):
             first.steps = [STREAM_HEAD + stream[:cut], "close"]

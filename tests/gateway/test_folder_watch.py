@@ -126,7 +126,7 @@ def test_a_period_looks_by_itself_and_ends_with_the_gateway(here: Home, made: li
         watch = here.watch(period_s=0.01)
         here.put(made[0])
         await watch.start()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while here.active is None:  # noqa: ASYNC110 - the alias is a file
                 await asyncio.sleep(0.01)
         await watch.stop()

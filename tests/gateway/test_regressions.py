@@ -265,11 +265,11 @@ def test_clients_that_leave_are_decoded_no_further(gateway: Served, caller: Call
     assert gateway.metric("ragweld_engine_rows") == 4
     for stream in streams:
         stream.close()
-    wait_until(lambda: gateway.metric("ragweld_engine_rows") == 0, "free batch", 2)
+    wait_until(lambda: gateway.metric("ragweld_engine_rows") == 0, "free batch")
     assert gateway.metric("ragweld_engine_cancelled_total") == cancelled + 4
     assert gateway.metric("ragweld_engine_queued_tokens") == 0
     stopped_at = decoded()
-    assert stopped_at - before < 4 * 750
+    assert stopped_at - before < 4 * 1400
     assert caller.ask(max_tokens=1).finish_reason == "length"
     assert decoded() == stopped_at + 1, "something was decoded for nobody"
 
@@ -291,10 +291,10 @@ def test_clients_that_leave_while_their_prompt_is_read_disturb_nobody(gateway: S
             wait_until(lambda before=prefilled: count("tokens", phase="prefill") > before, "row")  # type: ignore[misc]
             until = count("steps") + chunks
             wait_until(lambda until=until: count("steps") >= until, "chunk")  # type: ignore[misc]
-        wait_until(lambda before=cancelled: count("cancelled") > before, "cancelled row", 2)  # type: ignore[misc]
-    wait_until(lambda: gateway.metric("ragweld_engine_rows") == 1, "row of the open stream alone", 2)
+        wait_until(lambda before=cancelled: count("cancelled") > before, "cancelled row")  # type: ignore[misc]
+    wait_until(lambda: gateway.metric("ragweld_engine_rows") == 1, "row of the open stream alone")
     assert rest_of(stream) == alone
-    wait_until(lambda: gateway.metric("ragweld_engine_queued_tokens") == 0, "freed tokens", 2)
+    wait_until(lambda: gateway.metric("ragweld_engine_queued_tokens") == 0, "freed tokens")
 
 
 def write_thoughtless_base(folder: Path) -> Path:

@@ -18,7 +18,7 @@ from catalog.plan import Plan
 from catalog.runs import ClaimedRun, Ended, RunStore
 from gateway import run_stream
 from tests.gateway.scripted import ScriptedEngine
-from tests.gateway.serving import Served, served, wait_until
+from tests.gateway.serving import DEADLINE_S, Served, served, wait_until
 
 PLAN = Plan(
     base="ragweld-nano", dataset_path="/data.jsonl", seed=0, epochs=1, batch_size=1, lr=1e-3, warmup_ratio=0,
@@ -42,7 +42,7 @@ class Reader:
         self.events: list[tuple[str, str, dict[str, Any]]] = []
         self.status = 0
         self.ended = threading.Event()
-        self._connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+        self._connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=DEADLINE_S)
         headers = {"last-event-id": last_event_id} if last_event_id else {}
         self._connection.request("GET", f"/api/agent/train/run/{run_id}/stream", headers=headers)
         self._answer = self._connection.getresponse()
@@ -73,7 +73,7 @@ class Reader:
     def close(self) -> None:
         if self._connection.sock is not None:
             self._connection.sock.shutdown(2)
-        self._thread.join(5)
+        self._thread.join(DEADLINE_S)
         self._answer.close()
         self._connection.close()
 
@@ -99,7 +99,7 @@ def test_stored_then_live_then_the_end(gateway: Served, engine: ScriptedEngine) 
         wait_until(lambda: reader.steps == [1, 2], "what comes")
         store.apply(run_id, Ended("completed"))
         claimed.claim.release()
-        assert reader.ended.wait(5)
+        assert reader.ended.wait(DEADLINE_S)
     kinds = [kind for _, kind, _ in reader.events]
     assert kinds == ["state", "state", "telemetry", "telemetry", "state"]
     assert reader.events[-1][2]["status"] == "completed"
@@ -131,14 +131,14 @@ def test_it_resumes_over_a_restart_of_the_gateway(tmp_path: Path) -> None:
     with served(tmp_path, ScriptedEngine()) as gateway, reading(gateway, run_id) as before:
         wait_until(lambda: before.steps == [1], "the first")
         gateway.end()
-        assert before.ended.wait(5), "a draining gateway ends its run streams"
+        assert before.ended.wait(DEADLINE_S), "a draining gateway ends its run streams"
     store.append(run_id, "telemetry", step=2)
     with served(tmp_path, ScriptedEngine()) as gateway, reading(gateway, run_id, before.events[-1][0]) as after:
         wait_until(lambda: after.steps == [2], "the second")
         store.append(run_id, "telemetry", step=3)
         store.apply(run_id, Ended("cancelled"))
         claimed.claim.release()
-        assert after.ended.wait(5)
+        assert after.ended.wait(DEADLINE_S)
     assert before.steps + after.steps == [1, 2, 3]
 
 
@@ -161,7 +161,7 @@ def test_a_run_whose_trainer_died_ends_its_stream(gateway: Served, engine: Scrip
     claimed = running(gateway.context.runs)
     with reading(gateway, claimed.run.run_id) as reader:
         claimed.claim.release()  # what the kernel does when the trainer is killed
-        assert reader.ended.wait(5)
+        assert reader.ended.wait(DEADLINE_S)
     assert reader.events[-1][2]["status"] == "interrupted"
 
 
@@ -170,7 +170,7 @@ def test_after_the_end_a_browser_is_told_to_stop(gateway: Served, engine: Script
     gateway.context.runs.apply(claimed.run.run_id, Ended("completed"))
     claimed.claim.release()
     with reading(gateway, claimed.run.run_id) as reader:
-        assert reader.ended.wait(5)
+        assert reader.ended.wait(DEADLINE_S)
     path = f"/api/agent/train/run/{claimed.run.run_id}/stream"
     assert gateway.call("GET", path, headers={"last-event-id": reader.events[-1][0]}).status == 204
 
@@ -209,6 +209,6 @@ def test_many_readers_see_the_same(gateway: Served, engine: ScriptedEngine) -> N
     store.apply(run_id, Ended("completed"))
     claimed.claim.release()
     for reader in readers:
-        assert reader.ended.wait(5)
+        assert reader.ended.wait(DEADLINE_S)
         reader.close()
     assert [reader.steps for reader in readers] == [list(range(50))] * 8

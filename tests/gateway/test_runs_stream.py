@@ -17,7 +17,7 @@ from catalog.ids import BaseId
 from catalog.runs import Ended, RunStore
 from gateway import runs_stream
 from tests.gateway.scripted import ScriptedEngine
-from tests.gateway.serving import Served, served, wait_until
+from tests.gateway.serving import DEADLINE_S, Served, served, wait_until
 from tests.gateway.test_run_stream import running
 
 
@@ -27,7 +27,7 @@ class Page:
     def __init__(self, gateway: Served, runs: list[str], last_event_id: str | None) -> None:
         self.blocks: list[dict[str, str]] = []
         self.ended = threading.Event()
-        self._connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+        self._connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=DEADLINE_S)
         headers = {"last-event-id": last_event_id} if last_event_id else {}
         self._connection.request("GET", f"/api/agent/train/stream?runs={','.join(runs)}", headers=headers)
         self._answer = self._connection.getresponse()
@@ -69,7 +69,7 @@ class Page:
     def close(self) -> None:
         if self._connection.sock is not None:
             self._connection.sock.shutdown(2)
-        self._thread.join(5)
+        self._thread.join(DEADLINE_S)
         self._answer.close()
         self._connection.close()
 
@@ -137,7 +137,7 @@ def test_it_resumes_over_a_restart_of_the_gateway(tmp_path: Path) -> None:
     with served(tmp_path, ScriptedEngine()) as gateway, reading(gateway, run_id) as before:
         wait_until(lambda: before.steps == [(run_id, 1)], "the first")
         gateway.end()
-        assert before.ended.wait(5), "a draining gateway ends its streams"
+        assert before.ended.wait(DEADLINE_S), "a draining gateway ends its streams"
     store.append(run_id, "telemetry", step=2)
     with (
         served(tmp_path, ScriptedEngine()) as gateway,

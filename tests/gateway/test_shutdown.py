@@ -16,7 +16,7 @@ from pathlib import Path
 from catalog.settings import GatewaySettings, Settings
 from gateway.server import bind
 from tests.gateway.scripted import ScriptedEngine
-from tests.gateway.serving import Served, events_of, served, wait_until
+from tests.gateway.serving import DEADLINE_S, Served, events_of, served, wait_until
 from tests.house import REPOSITORY
 
 BODY = json.dumps({"messages": [{"role": "user", "content": "hi"}], "stream": True}).encode()
@@ -25,7 +25,7 @@ BODY = json.dumps({"messages": [{"role": "user", "content": "hi"}], "stream": Tr
 @contextmanager
 def open_stream(gateway: Served) -> Iterator[http.client.HTTPResponse]:
     """A stream whose first bytes have come."""
-    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=DEADLINE_S)
     try:
         connection.request("POST", "/v1/chat/completions", BODY, {"content-type": "application/json"})
         yield connection.getresponse()
@@ -76,7 +76,7 @@ def test_after_the_grace_open_streams_are_cut(tmp_path: Path) -> None:
 def test_an_idle_gateway_ends_at_once(tmp_path: Path) -> None:
     with served(tmp_path, ScriptedEngine()) as gateway:
         gateway.end()
-        wait_until(gateway.loop.is_closed, "end", 3)
+        wait_until(gateway.loop.is_closed, "end")
 
 
 def start(home: Path, port: int, *more: str) -> subprocess.Popen[bytes]:
@@ -87,18 +87,18 @@ def start(home: Path, port: int, *more: str) -> subprocess.Popen[bytes]:
 
 def test_the_process_says_its_port_and_a_signal_ends_it_with_0(tmp_path: Path) -> None:
     process = start(tmp_path, 0)
-    killer = threading.Timer(20, process.kill)
+    killer = threading.Timer(DEADLINE_S, process.kill)
     killer.start()
     try:
         assert process.stdout is not None
         line = process.stdout.readline().decode()
         port = int(line.rsplit(":", 1)[1])
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE_S)
         connection.request("GET", "/livez")
         assert connection.getresponse().status == 200
         connection.close()
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=10)
+        _, errors = process.communicate(timeout=DEADLINE_S)
     finally:
         killer.cancel()
         process.kill()
@@ -108,7 +108,7 @@ def test_the_process_says_its_port_and_a_signal_ends_it_with_0(tmp_path: Path) -
 def test_a_taken_port_is_one_line_and_78(tmp_path: Path) -> None:
     with bind(GatewaySettings(port=0)) as taken:
         process = start(tmp_path, taken.getsockname()[1])
-        output, errors = process.communicate(timeout=20)
+        output, errors = process.communicate(timeout=2 * DEADLINE_S)
     lines = [line for line in (output + errors).decode().splitlines() if line]
     assert process.returncode == 78
     assert len(lines) == 1 and "Choose another with --port" in lines[0]

@@ -70,10 +70,10 @@ def test_a_fault_is_named_with_its_path(name: str) -> None:
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_is_refused_in_milliseconds(name: str) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     with pytest.raises(MalformedJson):
         parse(BOMBS[name])
-    assert time.perf_counter() - began < 0.1
+    assert time.thread_time() - began < 0.1
 
 
 def test_the_deepest_allowed_is_read() -> None:

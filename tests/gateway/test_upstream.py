@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,8 +22,8 @@ from tests.gateway.misbehaving import (
     KEY,
     PATIENT,
     ROLE,
-    SHORT_S,
     STREAM_HEAD,
+    UNHURRIED,
     USAGE,
     WORDS,
     Misbehaving,
@@ -80,14 +81,16 @@ def test_one_byte_a_moment_is_fine_while_it_moves(alone: Served, first: Misbehav
     assert alone.chat(stream=True).body == GOOD_STREAM
 
 
-def test_a_client_that_goes_away_is_felt_upstream_at_once(alone: Served, first: Misbehaving) -> None:
+def test_a_client_that_goes_away_is_felt_upstream_at_once(first: Misbehaving, tmp_path: Path) -> None:
     first.steps = [STREAM_HEAD + ROLE + WORDS[0], "hang"]
     body = json.dumps({"messages": HI, "stream": True}).encode()
     head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
-    with socket.create_connection(("127.0.0.1", alone.port)) as connection:
-        connection.sendall(head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body)
-        assert b"200 OK" in connection.recv(4096)
-    wait_until(lambda: first.gone == 1, "the upstream's word", SHORT_S)
+    upstream = configured("first", first, **UNHURRIED, total_timeout_s=60)
+    with served(tmp_path, None, Settings(upstreams=[upstream])) as gateway:
+        with socket.create_connection(("127.0.0.1", gateway.port)) as connection:
+            connection.sendall(head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body)
+            assert b"200 OK" in connection.recv(4096)
+        wait_until(lambda: first.gone == 1, "the upstream's word", UNHURRIED["between_bytes_timeout_s"] - 5)
 
 
 @pytest.mark.parametrize(

@@ -112,8 +112,8 @@ def test_a_client_that_goes_away_frees_its_row(gateway: Served, ends: dict[str, 
     with socket.create_connection(("127.0.0.1", gateway.port)) as connection:
         connection.sendall(head + b"content-length: %d\r\n\r\n" % len(body) + body)
         assert b"200 OK" in connection.recv(4096)
-    wait_until(lambda: gateway.metric("ragweld_engine_cancelled_total") == cancelled + 1, "the cancelled row", 2)
-    wait_until(lambda: gateway.metric("ragweld_engine_queued_tokens") == 0, "freed tokens", 2)
+    wait_until(lambda: gateway.metric("ragweld_engine_cancelled_total") == cancelled + 1, "the cancelled row")
+    wait_until(lambda: gateway.metric("ragweld_engine_queued_tokens") == 0, "freed tokens")
 
 
 def promote(gateway: Served, base: Path, seed: int, made_for: Path | None = None) -> tuple[int, dict[str, Any]]:

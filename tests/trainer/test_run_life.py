@@ -39,7 +39,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.slow
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=4, suppress_health_check=list(HealthCheck))
 @given(acts=st.lists(st.sampled_from(ACTS), min_size=2, max_size=6), steps=st.integers(1, 6))
 def test_a_real_run_ends_as_the_rules_say(
     make_plan: MakePlan, kept: dict[str, str], acts: list[str], steps: int

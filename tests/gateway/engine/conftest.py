@@ -79,7 +79,7 @@ async def running(house: House, **engine_settings: object) -> AsyncIterator[Engi
         await engine.stop()
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
     """Wait for a condition, looking often; fails after the deadline."""
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110 - the condition is a counter of another thread
