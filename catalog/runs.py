@@ -169,6 +169,8 @@ class Ended:
     reason: str | None = None
     summary: Summary | None = None
     adapter_id: str | None = None
+    promotion: Promotion | None = None
+    """What the gate decided; told in one with the end, so that nobody reads the one without the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,11 +224,11 @@ def next_run(run: Run, event: RunEvent, now: datetime) -> Run:
             return _asked(run, event, now)
         case Paused(reason, summary, adapter_id):
             _require(run, run.status == "running", "paused")
-            result: dict[str, Any] = {"summary": summary, "adapter_id": adapter_id}
-            return _left(run, "paused", reason, now).model_copy(update=result)
-        case Ended(status, reason, summary, adapter_id):
+            return _left(run, "paused", reason, now).model_copy(update={"summary": summary, "adapter_id": adapter_id})
+        case Ended(status, reason, summary, adapter_id, promotion):
             _require(run, run.status == "running" and status in ENDED, f"ended as {status}")
-            return _left(run, status, reason, now).model_copy(update={"summary": summary, "adapter_id": adapter_id})
+            result = {"summary": summary, "adapter_id": adapter_id, "promotion": promotion}
+            return _left(run, status, reason, now).model_copy(update=result)
         case Lost() | Stalled() | Revived():
             return _seen(run, event, now)
         case Progressed(progress):

@@ -23,14 +23,14 @@ from types import FrameType
 from catalog import files
 from catalog.adapters import AdapterStore
 from catalog.errors import Conflict, InvalidDataset, OutOfMemory, RagweldError
-from catalog.runs import LOSSES_RESUMED, RUNS_FOLDER, Decided, Ended, Explained, ResumeRequested, Run, RunStore
+from catalog.runs import LOSSES_RESUMED, RUNS_FOLDER, Ended, Explained, Paused, ResumeRequested, Run, RunStore
 from catalog.settings import Settings, overlay
 from trainer import deaths
 from trainer.checkpoints import Pace
 from trainer.exporter import serve
 from trainer.picture import later
 from trainer.ranks import NOTHING, STOP, Follower, follow
-from trainer.run import Finish, Workplace, easel_of, train
+from trainer.run import Workplace, easel_of, train
 from trainer.world import PeerLost, World
 
 log = logging.getLogger("trainer")
@@ -116,11 +116,8 @@ def train_next(place: Workplace) -> bool:
     if claimed is None:
         return False
     try:
-        finish = _attempt(claimed.run, place)
-        ended = place.store.apply(claimed.run.run_id, finish.ended)
-        if finish.promotion is not None:
-            place.store.apply(claimed.run.run_id, Decided(finish.promotion))
-        _show(place, ended)
+        left = _attempt(claimed.run, place)
+        _show(place, place.store.apply(claimed.run.run_id, left))
     except Conflict:
         _show(place, place.store.read(claimed.run.run_id))
     except PeerLost as error:  # the process ends, and the next one resumes the run as any whose trainer died
@@ -160,7 +157,7 @@ def _show(place: Workplace, run: Run) -> None:
     log.info("%s: %s %s", run.run_id, run.status, run.reason or "")
 
 
-def _attempt(run: Run, place: Workplace) -> Finish:
+def _attempt(run: Run, place: Workplace) -> Ended | Paused:
     try:
         return train(run, place)
     except PeerLost:
@@ -169,9 +166,9 @@ def _attempt(run: Run, place: Workplace) -> Finish:
         log.exception("%s failed", run.run_id)
         reason = explain(error)
         if isinstance(error, OSError) and error.errno in DISK_FAULTS:
-            return Finish(Ended("interrupted", reason))
+            return Ended("interrupted", reason)
         place.store.append(run.run_id, "error", message=reason)
-        return Finish(Ended("failed", reason))
+        return Ended("failed", reason)
 
 
 def explain(error: Exception) -> str:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from catalog import checks, datasets
-from catalog.adapters import AdapterStore
+from catalog.adapters import AdapterStore, AliasMove
 from catalog.base.lora import read_adapter
 from catalog.base.rows import rows_of
 from catalog.checks import Check
@@ -29,6 +29,7 @@ from trainer.gate import Evidence, Rule, Verdict, decide
 from trainer.lesson import Lesson
 from trainer.loss import scorer
 from trainer.objective import Imitation, Objective
+from trainer.watch import Halted
 
 SHOWN_CHARS = 500
 
@@ -44,26 +45,55 @@ def consider(
 ) -> Verdict:
     """Decide on the candidate, which lies in the store, and move the alias if it is better. The model wears no LoRA.
 
-    `look` is called between batches and checks, for measuring may take longer than a silent run is believed to live.
+    `look` is called between batches, between the tokens of an answer, and last before the alias moves; what it raises
+    leaves everything as it was.
     """
     active_id = adapters.active(lesson.base.base)
-    if active_id == candidate_id and adapters.aliases().bases[lesson.base.base][-1].reason == _reason(run_id):
-        return Verdict(True, "Promoted by an earlier life of this run.")
     if not lesson.held_out.examples:
         return Verdict(False, "Not promoted: no row was held out, so nothing was measured.")
-    try:
-        evidence = _gather(_Court(lesson, adapters, home, look), candidate_id, active_id, base)
-    except (InvalidAdapter, InvalidDataset, InvalidRequest, NotFound) as error:
-        return Verdict(False, f"Not promoted: {error}")
-    plan = lesson.plan
-    rule = Rule(plan.promote_epsilon, plan.gate_min_rows, plan.gate_regression_tolerance, plan.seed)
-    verdict = decide(evidence, rule)
+    last = _last_move(adapters, lesson)
+    if last is not None and (last.adapter_id, last.reason) == (candidate_id, _reason(run_id)):
+        return _again(_Court(lesson, adapters, home, _not_raising(look)), candidate_id, last, base)
+    verdict = _weigh(_Court(lesson, adapters, home, look), candidate_id, active_id, base)
     if verdict.promote:
+        look()
         try:
             adapters.move(lesson.base.base, candidate_id, expected=active_id, reason=_reason(run_id))
         except Conflict as error:
             return replace(verdict, promote=False, reason=f"Not promoted: {error}")
     return verdict
+
+
+def _again(court: _Court, candidate_id: AdapterId, last: AliasMove, base: Measurement | None) -> Verdict:
+    """The decision of an earlier life that died after it had moved the alias: the same, from the same rows."""
+    previous_id = None if last.previous is None else AdapterId(last.previous)
+    verdict = _weigh(court, candidate_id, previous_id, base)
+    return verdict if verdict.promote else Verdict(True, "Promoted by an earlier life of this run.")
+
+
+def _last_move(adapters: AdapterStore, lesson: Lesson) -> AliasMove | None:
+    moves = adapters.aliases().bases.get(lesson.base.base, [])
+    return moves[-1] if moves else None
+
+
+def _not_raising(look: Callable[[], None]) -> Callable[[], None]:
+    """A look for when it is too late to heed what is seen."""
+
+    def glance() -> None:
+        with suppress(Halted):
+            look()
+
+    return glance
+
+
+def _weigh(court: _Court, candidate_id: AdapterId, active_id: AdapterId | None, base: Measurement | None) -> Verdict:
+    """Measure and decide; moves nothing."""
+    try:
+        evidence = _gather(court, candidate_id, active_id, base)
+    except (InvalidAdapter, InvalidDataset, InvalidRequest, NotFound) as error:
+        return Verdict(False, f"Not promoted: {error}")
+    plan = court.lesson.plan
+    return decide(evidence, Rule(plan.promote_epsilon, plan.gate_min_rows, plan.gate_regression_tolerance, plan.seed))
 
 
 def _conversation(example: Example) -> Conversation:
@@ -106,9 +136,8 @@ class _Court:
         return exam([row for one in made for row in one.rows])
 
     def _result(self, check: Check) -> CheckResult:
-        self.look()
         base = self.lesson.base
-        said = speak.answer(base.model, base.tokenizer, check.messages, max_tokens=check.max_tokens)
+        said = speak.answer(base.model, base.tokenizer, check.messages, max_tokens=check.max_tokens, between=self.look)
         why = check.judge(said)
         return CheckResult(line=check.line, rule=check.rule, passed=why is None, answer=said[:SHOWN_CHARS], why=why)
 

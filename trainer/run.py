@@ -56,15 +56,7 @@ class Workplace:
     fsync: Callable[[Path], None] = files.fsync_path
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """How a run ended or was put aside, and what the gate decided if it was asked."""
-
-    ended: Ended | Paused
-    promotion: Promotion | None = None
-
-
-def train(run: Run, place: Workplace) -> Finish:
+def train(run: Run, place: Workplace) -> Ended | Paused:
     """Do what the plan says, from the newest checkpoint on if there is one.
 
     The run's folder holds a whole `model/` if any step was worth keeping.
@@ -73,7 +65,7 @@ def train(run: Run, place: Workplace) -> Finish:
         return _train(run, place, watch)
 
 
-def _train(run: Run, place: Workplace, watch: Watch) -> Finish:
+def _train(run: Run, place: Workplace, watch: Watch) -> Ended | Paused:
     world = place.world
     with ranks.ready(world):
         prepared = lesson.prepare(run.plan, place.home, cpu_float32=place.cpu_float32, world=world)
@@ -85,23 +77,23 @@ def _train(run: Run, place: Workplace, watch: Watch) -> Finish:
     with world.in_step():
         done = _learn(run, place, watch, prepared, reporter)
     adapter_id = _keep(run, place, prepared, done, reporter)
-    match done.halted:
+    halted, promotion = done.halted, None
+    if halted is None and adapter_id is not None and run.plan.promote_if_improves:
+        try:
+            promotion = _judge(run, place, watch, prepared, done, adapter_id, reporter)
+        except Halted as halt:  # nothing is promoted; a run that goes on is measured again
+            halted = halt
+    match halted:
         case Halted(status="paused", reason=reason):
-            return Finish(Paused(reason, done.summary(), adapter_id))
+            return Paused(reason, done.summary(), adapter_id)
         case Halted(status=status, reason=reason):
             if status == "diverged":
                 reporter.tell("error", step=done.steps_done, message=reason)
-            return Finish(Ended(status, reason, done.summary(), adapter_id))
-
-    promotion = None
-    if adapter_id is not None and run.plan.promote_if_improves:
-        remove_adapter(prepared.learner.model)
-        verdict = promote.consider(prepared, place.adapters, adapter_id, done.base, run.run_id, place.home, watch.live)
-        promotion = _announce(run, place, verdict, adapter_id, reporter)
+            return Ended(status, reason, done.summary(), adapter_id)
     message = done.stopped_early or "The run is complete."
     reporter.tell("complete", step=done.steps_done, percent=100.0, message=message)
     reporter.flush()
-    return Finish(Ended("completed", done.stopped_early, done.summary(), adapter_id), promotion)
+    return Ended("completed", done.stopped_early, done.summary(), adapter_id, promotion)
 
 
 def _reporter(run: Run, place: Workplace, prepared: Lesson) -> Reporter:
@@ -211,6 +203,21 @@ def _manifest(run: Run, prepared: Lesson, done: Course, step: int, parent: Adapt
         summary=done.summary(),
         versions=artifacts.package_versions(),
     )
+
+
+def _judge(
+    run: Run,
+    place: Workplace,
+    watch: Watch,
+    prepared: Lesson,
+    done: Course,
+    adapter_id: AdapterId,
+    reporter: Reporter,
+) -> Promotion:
+    """Let the gate measure and decide; raises Halted."""
+    remove_adapter(prepared.learner.model)
+    verdict = promote.consider(prepared, place.adapters, adapter_id, done.base, run.run_id, place.home, watch.look)
+    return _announce(run, place, verdict, adapter_id, reporter)
 
 
 def _announce(run: Run, place: Workplace, verdict: Verdict, adapter_id: AdapterId, reporter: Reporter) -> Promotion:

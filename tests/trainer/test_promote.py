@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from catalog.adapters import AdapterStore, AliasMove
+from catalog.base.load import Base
+from catalog.ids import AdapterId, BaseId
+from catalog.runs import CancelRequested, PauseRequested, ResumeRequested
 from tests.trainer.conftest import MakePlan, WriteRows, fact
 from tests.trainer.test_run import Home
+from trainer import speak
+from trainer.watch import Halted
 
 
 @pytest.fixture
@@ -63,3 +70,94 @@ def test_few_held_out_rows_close_the_gate(home: Home, make_plan: MakePlan) -> No
     promotion = home.train(make_plan(gate_min_rows=5)).promotion
     assert promotion is not None
     assert promotion.reason.startswith("Not promoted: 2 rows are too few")
+
+
+class Asked(AdapterStore):
+    """Lets somebody ask something of the run once, at the moment when its gate begins to measure."""
+
+    def __init__(self, folder: Path, ask: Callable[[], object]) -> None:
+        super().__init__(folder)
+        self._asks = [ask]
+
+    def active(self, base: BaseId) -> AdapterId | None:
+        while self._asks:
+            self._asks.pop()()
+        return super().active(base)
+
+
+def test_a_cancel_while_the_gate_measures_promotes_nothing(home: Home, make_plan: MakePlan) -> None:
+    run_id = home.store.create("default", make_plan()).run_id
+    asked = Asked(home.place.home, lambda: home.store.apply(run_id, CancelRequested()))
+    run = home.take(adapters=asked)
+    assert (run.run_id, run.status, run.reason) == (run_id, "cancelled", "Cancelled on request.")
+    assert run.promotion is None and run.adapter_id is not None and run.summary is not None
+    assert home.adapters.active(BaseId(run.plan.base)) is None
+    assert home.of_type(run, "complete") == []
+    assert not (home.place.home / "models").exists()
+
+
+@pytest.mark.parametrize("wish", ["pause", "stop"])
+def test_a_pause_and_a_stop_while_the_gate_measures_let_it_measure_again_and_nothing_is_told_twice(
+    home: Home, make_plan: MakePlan, wish: str
+) -> None:
+    whole = home.train(make_plan(promote_epsilon=0.001))
+    home.adapters.move(BaseId(whole.plan.base), None, expected=whole.adapter_id, reason="test")
+    run_id = home.store.create("default", whole.plan).run_id
+    ask = {"pause": lambda: home.store.apply(run_id, PauseRequested()), "stop": home.place.stop.set}[wish]
+    run = home.take(adapters=Asked(home.place.home, ask))
+    assert run.status == {"pause": "paused", "stop": "interrupted"}[wish]
+    assert run.promotion is None and home.adapters.active(BaseId(run.plan.base)) is None
+    home.place.stop.clear()
+    home.store.apply(run_id, ResumeRequested())
+    done = home.take()
+    assert (done.run_id, done.status, done.adapter_id) == (run_id, "completed", whole.adapter_id)
+    assert done.promotion is not None and whole.promotion is not None
+    assert done.promotion.decision == whole.promotion.decision and done.promotion.promoted
+    (base,) = home.adapters.aliases().bases.values()
+    assert [move.adapter_id for move in base] == [whole.adapter_id, None, whole.adapter_id]
+    for kind in ("telemetry", "metrics", "progress", "complete"):
+        told = [[(one.step, one.message) for one in home.of_type(life, kind)] for life in (whole, done)]
+        assert told[0] == told[1]
+    said = [one.message for one in home.of_type(done, "log")]
+    assert [sum(words in line for line in said) for words in ("Kept step", "Promoted:")] == [1, 1]
+
+
+class Killed(BaseException):
+    """Takes the trainer away as `kill -9` does."""
+
+
+def test_killed_right_after_it_was_promoted_a_run_ends_promoted_once_with_its_numbers(
+    home: Home, make_plan: MakePlan
+) -> None:
+    class Deadly(AdapterStore):
+        """The trainer dies once the alias has moved."""
+
+        def move(self, *where: object, **how: object) -> AliasMove:
+            super().move(*where, **how)
+            raise Killed
+
+    first = home.train(make_plan())
+    run_id = home.store.create("default", make_plan(epochs=8)).run_id
+    with pytest.raises(Killed):
+        home.take(adapters=Deadly(home.place.home))
+    assert home.store.get(run_id).status == "interrupted"
+    home.store.apply(run_id, ResumeRequested())
+    done = home.take()
+    assert done.status == "completed" and done.promotion is not None and done.promotion.decision is not None
+    against = {one.against: one.other_loss for one in done.promotion.decision.comparisons}
+    assert against["active"] == pytest.approx(first.summary.primary_best, rel=1e-5)
+    moves = home.adapters.aliases().bases[done.plan.base]
+    assert [move.adapter_id for move in moves] == [first.adapter_id, done.adapter_id]
+
+
+def test_an_answer_can_be_given_up_at_any_token(base: Base) -> None:
+    looks = iter(range(100))
+
+    def give_up() -> None:
+        if next(looks) == 3:
+            raise Halted("cancelled", "enough")
+
+    asked = [{"role": "user", "content": "What is berth 3 for?"}]
+    with pytest.raises(Halted):
+        speak.answer(base.model, base.tokenizer, asked, max_tokens=64, between=give_up)
+    assert next(looks) == 4

@@ -47,8 +47,14 @@ class Home:
     def train(self, plan: Plan, **seams: object) -> Run:
         """Queue a run, train it, return it as it ended."""
         run = self.store.create("default", plan)
-        assert train_next(replace(self.place, **seams))
+        assert self.take(**seams).run_id == run.run_id
         return self.store.get(run.run_id)
+
+    def take(self, **seams: object) -> Run:
+        """Take the oldest queued run and return it as it left the trainer."""
+        waiting = [run for run in self.store.list() if run.status == "queued"]
+        assert train_next(replace(self.place, **seams))
+        return self.store.get(waiting[-1].run_id)
 
     def events(self, run: Run) -> list[Event]:
         return events.read_events(self.store.metrics_path(run.run_id))

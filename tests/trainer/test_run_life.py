@@ -1,8 +1,12 @@
-"""Whatever people ask of a real trainer and however often it dies, the run ends as asked, or as the run of no stops."""
+"""Whatever people ask of a real trainer and however often it dies, the run ends as asked, or as the run of no stops.
+
+Its gate too: a complete run has been promoted once, by the numbers of the run of no stops; a cancelled one never.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import tempfile
 import time
@@ -11,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from catalog.adapters import AdapterStore
@@ -30,23 +34,31 @@ WISHES: dict[str, RunEvent] = {
 }
 ACTS = ("kill", "stop", "wait", *WISHES, *WISHES)
 STEPS = 60
+IN_THE_GATE = STEPS
+"""All steps are taken, and the gate has its checks before it."""
+CHECKS = 24
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The adapter of the run of no stops, once it is known."""
-    return {}
+def undisturbed() -> list[Run]:
+    """The run of no stops, once there is one."""
+    return []
 
 
 @pytest.mark.slow
-@settings(max_examples=4, suppress_health_check=list(HealthCheck))
-@given(acts=st.lists(st.sampled_from(ACTS), min_size=2, max_size=6), steps=st.integers(1, 6))
+@settings(max_examples=2, suppress_health_check=list(HealthCheck))
+@given(
+    acts=st.lists(st.sampled_from(ACTS), min_size=2, max_size=6),
+    steps=st.one_of(st.integers(1, 6), st.just(IN_THE_GATE)),
+)
+@example(acts=["pause", "resume", "kill", "pause"], steps=IN_THE_GATE)
+@example(acts=["stop", "wait", "cancel"], steps=IN_THE_GATE)
 def test_a_real_run_ends_as_the_rules_say(
-    make_plan: MakePlan, kept: dict[str, str], acts: list[str], steps: int
+    make_plan: MakePlan, tmp_path: Path, undisturbed: list[Run], acts: list[str], steps: int
 ) -> None:
-    plan = make_plan(epochs=STEPS // 3, promote_if_improves=False)
-    if not kept:
-        kept["adapter"] = of_no_stops(plan)
+    plan = with_a_gate_that_takes_its_time(make_plan(epochs=STEPS // 3), tmp_path)
+    if not undisturbed:
+        undisturbed.append(of_no_stops(plan))
     with tempfile.TemporaryDirectory() as folder, trainers(Path(folder)) as alive:
         store = RunStore(Path(folder))
         run_id = store.create("default", plan).run_id
@@ -56,18 +68,35 @@ def test_a_real_run_ends_as_the_rules_say(
         for act in acts:
             is_cancelled |= do(act, alive, store, run_id)
         run = ended(alive, store, run_id)
-        assert run.status == "completed" or (is_cancelled and run.status == "cancelled")
-        assert run.status == "cancelled" or run.adapter_id == kept["adapter"]
+        moves = AdapterStore(Path(folder)).aliases().bases.get(plan.base, [])
+        if run.status == "completed":
+            assert run.promotion is not None and undisturbed[0].promotion is not None
+            assert (run.adapter_id, run.promotion.decision) == (
+                undisturbed[0].adapter_id,
+                undisturbed[0].promotion.decision,
+            )
+            assert [move.adapter_id for move in moves] == [run.adapter_id]
+        else:
+            assert is_cancelled and run.status == "cancelled" and moves == []
 
 
-def of_no_stops(plan: Plan) -> str:
+def with_a_gate_that_takes_its_time(plan: Plan, folder: Path) -> Plan:
+    """Many checks, all of which pass."""
+    check = {"max_tokens": 32, "regex": "(?s)^.*$"}
+    lines = [json.dumps({"prompt": f"What is berth {number} for?"} | check) for number in range(CHECKS)]
+    path = folder / "checks.jsonl"
+    path.write_text("\n".join(lines), "utf-8")
+    return plan.model_copy(update={"gate_checks_path": str(path)})
+
+
+def of_no_stops(plan: Plan) -> Run:
     """What the plan gives when nobody disturbs it."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         place = Workplace(home, lambda scope: home / scope, RunStore(home), AdapterStore(home))
         run_id = place.store.create("default", plan).run_id
         assert train_next(place)
-        return str(place.store.get(run_id).adapter_id)
+        return place.store.get(run_id)
 
 
 class Alive:
