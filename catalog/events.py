@@ -2,12 +2,14 @@
 
 Valid JSON always: a non-finite number is written as null. A line is appended by one write, so a reader never sees
 half of one that it would have to believe; the byte offset after a line is its id, which is what a stream resumes from.
+A file is read from either end, and no further than somebody asks.
 `tests/catalog/test_events.py`.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from catalog import files
+
+BLOCK_BYTES = 64 << 10
 
 EventType = Literal["log", "progress", "metrics", "state", "error", "complete", "telemetry"]
 
@@ -108,6 +112,32 @@ def read_lines(path: Path, after_offset: int = 0) -> Iterator[StoredLine]:
                 return
             after_offset += len(line)
             yield StoredLine(after_offset, line.rstrip(b"\n"))
+
+
+def read_lines_back(
+    path: Path, before_offset: int | None = None, *, block_bytes: int = BLOCK_BYTES
+) -> Iterator[StoredLine]:
+    """Whole lines that end at `before_offset` or before it, newest first; an unfinished last line is passed over."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        start = end = size if before_offset is None else min(before_offset, size)
+        held = b""
+        while start:
+            taken = min(block_bytes, start)
+            start = file.seek(start - taken)
+            first, *lines = (file.read(taken) + held).split(b"\n")
+            if not lines:
+                held = first
+                continue
+            end -= len(lines.pop())
+            for line in reversed(lines):
+                yield StoredLine(end, line)
+                end -= len(line) + 1
+            held = first + b"\n"
+        if held.endswith(b"\n"):
+            yield StoredLine(end, held[:-1])
 
 
 def read_events(path: Path) -> list[Event]:

@@ -6,9 +6,11 @@ Every run is a job, whoever began it; a job's id is `ftjob-` and the run's. Plai
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +22,7 @@ from catalog.events import Event
 from catalog.ids import RAGWELD, fine_tuned_id
 from catalog.runs import LOSSES_RESUMED, Run, RunStore, Status
 from catalog.uploads import file_id_of
+from gateway import paging
 
 JOB_BEGINS = "ftjob-"
 RESULTS_BEGINS = "file-results-"
@@ -39,8 +42,8 @@ _STATUSES: Mapping[Status, JobStatus] = {
 }
 
 
-def job_id(run_id: str) -> str:
-    return JOB_BEGINS + run_id
+def id_of(run: Run) -> str:
+    return JOB_BEGINS + run.run_id
 
 
 def run_of(job: str, runs: RunStore) -> Run:
@@ -85,12 +88,12 @@ def _model_named(name: str, runs: RunStore) -> str | None:
 
 
 def view(run: Run, runs: RunStore) -> dict[str, Any]:
-    """A run as a job. Blocking: reads the manifest, and the events of a running one."""
+    """A run as a job. Blocking: reads the manifest of one that succeeded."""
     status, asked = status_of(run), _hyperparameters(run)
     ended_at = run.ended_at if status in ("succeeded", "failed", "cancelled") else None
     return {
         "object": "fine_tuning.job",
-        "id": job_id(run.run_id),
+        "id": id_of(run),
         "model": run.plan.base,
         "created_at": unix(run.created_at),
         "finished_at": unix(ended_at) if ended_at else None,
@@ -104,7 +107,7 @@ def view(run: Run, runs: RunStore) -> dict[str, Any]:
         "trained_tokens": trained_tokens(run, runs.model_folder(run.run_id)) if status == "succeeded" else None,
         "error": _error(run) if status == "failed" else None,
         "seed": run.plan.seed,
-        "estimated_finish": estimated_finish(runs.metrics_path(run.run_id)) if status == "running" else None,
+        "estimated_finish": estimated_finish(run) if status == "running" else None,
         "integrations": [],
         "method": _method(run, asked),
         "metadata": run.labels.metadata,
@@ -155,20 +158,39 @@ def trained_tokens(run: Run, folder: Path) -> int | None:
     return round(tokens * steps / max(1, steps_per_epoch))
 
 
-def estimated_finish(metrics: Path) -> int | None:
+def estimated_finish(run: Run) -> int | None:
     """Unix time at which a running run ends if it goes on as it went; None before its first steps."""
-    told = [event for event in events.read_events(metrics) if event.eta_s is not None]
-    return int(unix(told[-1].ts) + (told[-1].eta_s or 0.0)) if told else None
+    if run.progress is None or run.progress.eta_s is None:
+        return None
+    return int(unix(run.progress.ts) + run.progress.eta_s)
 
 
-def job_events(run_id: str, metrics: Path) -> list[dict[str, Any]]:
-    """What happened, newest first. An event's id holds its place in `metrics.jsonl`."""
-    found = [
-        said
-        for stored in events.read_lines(metrics)
-        if (said := _event(run_id, stored.end_offset, Event.model_validate_json(stored.line))) is not None
-    ]
-    return found[::-1]
+def events_page(run_id: str, metrics: Path, after: str | None, limit: int) -> dict[str, Any]:
+    """What happened, newest first, read from the end of the file as far as the page goes; raises InvalidRequest."""
+    told = _told_before(run_id, metrics, None if after is None else _place_of(after, run_id))
+    if after is not None and next(told, {}).get("id") != after:
+        raise paging.not_in_list(after)
+    found = list(itertools.islice(told, limit + 1))
+    return paging.shown(found[:limit], has_more=len(found) > limit)
+
+
+def _told_before(run_id: str, metrics: Path, place: int | None) -> Iterator[dict[str, Any]]:
+    for stored in events.read_lines_back(metrics, place):
+        told = _event(run_id, stored.end_offset, Event.model_validate_json(stored.line))
+        if told is not None:
+            yield told
+
+
+def _place_of(event_id: str, run_id: str) -> int:
+    """An event's id holds its place in `metrics.jsonl`; raises InvalidRequest."""
+    place = event_id.removeprefix(_event_id(run_id, ""))
+    if not re.fullmatch(r"\d{1,15}", place, re.ASCII):
+        raise paging.not_in_list(event_id)
+    return int(place)
+
+
+def _event_id(run_id: str, place: int | str) -> str:
+    return f"ftevent-{run_id}-{place}"
 
 
 def _event(run_id: str, offset: int, event: Event) -> dict[str, Any] | None:
@@ -178,7 +200,7 @@ def _event(run_id: str, offset: int, event: Event) -> dict[str, Any] | None:
         return None
     return {
         "object": "fine_tuning.job.event",
-        "id": f"ftevent-{run_id}-{offset}",
+        "id": _event_id(run_id, offset),
         "created_at": unix(event.ts),
         "level": "error" if event.type == "error" else "info",
         "message": message,
@@ -218,21 +240,23 @@ def checkpoints(run: Run, metrics: Path) -> Iterator[dict[str, Any]]:
     step = run.summary.best_step if run.summary is not None else None
     if step is None or model_of(run) is None:
         return
-    told = [one for one in events.read_events(metrics) if one.type == "metrics" and one.step == step]
+    told = [one for one in _measurements(metrics) if one.step == step]
     yield {
         "object": "fine_tuning.job.checkpoint",
         "id": f"ftckpt_{run.run_id}-{step}",
         "created_at": unix(told[-1].ts if told else run.created_at),
         "fine_tuned_model_checkpoint": fine_tuned_id(run.plan.base, run.labels.suffix, run.run_id, step),
         "metrics": _numbers(told[-1]) if told else {"step": step},
-        "fine_tuning_job_id": job_id(run.run_id),
+        "fine_tuning_job_id": id_of(run),
         "step_number": step,
     }
 
 
-def listing(found: Sequence[Run], runs: RunStore) -> list[dict[str, Any]]:
-    """Runs as jobs, in their order. Blocking."""
-    return [view(run, runs) for run in found]
+def _measurements(metrics: Path) -> Iterator[Event]:
+    """Its evaluations: a few lines of many, found by their text, so that the others need not be read."""
+    for stored in events.read_lines(metrics):
+        if b'"type":"metrics"' in stored.line:
+            yield Event.model_validate_json(stored.line)
 
 
 def unix(stamp: str) -> int:

@@ -37,10 +37,11 @@ async def list_jobs(
     """Every run, newest first."""
     here, wanted = context.of(request), reading.metadata_of(request)
 
-    def read() -> list[dict[str, Any]]:
-        return jobs.listing([run for run in here.runs.list() if bears(run.labels.metadata, wanted)], here.runs)
+    def read() -> dict[str, Any]:
+        found = [run for run in here.runs.list() if bears(run.labels.metadata, wanted)]
+        return paging.page_of(found, after, limit, jobs.id_of, lambda run: jobs.view(run, here.runs))
 
-    return paging.page(await asyncio.to_thread(read), after, limit)
+    return await asyncio.to_thread(read)
 
 
 @get("/v1/fine_tuning/jobs/{job_id:str}")
@@ -78,11 +79,11 @@ async def list_events(
     """What happened, newest first."""
     runs = context.of(request).runs
 
-    def read() -> list[dict[str, Any]]:
+    def read() -> dict[str, Any]:
         run = jobs.run_of(job_id, runs)
-        return jobs.job_events(run.run_id, runs.metrics_path(run.run_id))
+        return jobs.events_page(run.run_id, runs.metrics_path(run.run_id), after, limit)
 
-    return paging.page(await asyncio.to_thread(read), after, limit)
+    return await asyncio.to_thread(read)
 
 
 @get("/v1/fine_tuning/jobs/{job_id:str}/checkpoints")

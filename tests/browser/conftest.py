@@ -1,4 +1,7 @@
-"""A real Chromium on the Studio. A page that logs an error, breaks its policy or asks another host fails its test."""
+"""A real Chromium on the Studio. A page that logs an error, breaks its policy or asks another host fails its test.
+
+Every wait for a page is as long as a busy machine may need; what is there sooner is taken sooner.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,15 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from tests.requirements_of_machine import need_chromium
 
 ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
 WIDE = (1440, 900)
+PATIENCE_MS = 120_000
+
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @dataclass  # without slots: Playwright keeps its wrappers in the object
@@ -64,6 +70,7 @@ def opened(browser: Browser) -> Opened:
             accept_downloads=True,
         )
         context.grant_permissions(["clipboard-read", "clipboard-write"])
+        context.set_default_timeout(PATIENCE_MS)
         page = context.new_page()
         watched = Watched(gateway)
         page.on("console", watched.console)
@@ -75,3 +82,13 @@ def opened(browser: Browser) -> Opened:
         assert [fault for fault in watched.faults if not any(word in fault for word in forgiven)] == []
 
     return open_page
+
+
+def drawn(page: Page) -> None:
+    """Return when what was asked for last is on the canvas: an effect runs after a frame and paints in the next."""
+    page.evaluate(SOME_FRAMES)
+
+
+SOME_FRAMES = """async () => {
+    for (let frame = 0; frame < 8; frame++) await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
+}"""

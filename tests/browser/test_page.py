@@ -15,7 +15,7 @@ from playwright.sync_api import Page, expect
 
 from catalog.keys import KeyStore
 from catalog.settings import GatewaySettings, Settings
-from tests.browser.conftest import Opened
+from tests.browser.conftest import Opened, drawn
 from tests.browser.seeded import DIGEST, finished_run, with_surface
 from tests.gateway.scripted import ScriptedEngine
 from tests.gateway.serving import Served, served
@@ -144,13 +144,12 @@ def test_a_surface_is_drawn_only_where_it_was_measured(seeded: Seeded, opened: O
     with opened(seeded.host, f"#/runs/{seeded.whole}", forgiven=("getImageData",)) as page:
         expect(page.get_by_test_id("plane")).to_have_value("snapshot_pca")
         expect(page.get_by_test_id("descent-words")).to_contain_text("measured loss at 17 by 17 points")
-        drawn = colours(page)
+        on_the_plane = colours(page)
         page.get_by_test_id("in-space").click()
-        page.wait_for_timeout(200)
-        assert colours(page) > drawn / 5, "the surface in space"
+        assert colours(page) > on_the_plane / 5, "the surface in space"
     with opened(seeded.host, f"#/runs/{seeded.plain}", forgiven=("getImageData",)) as page:
         expect(page.get_by_test_id("descent-words")).to_contain_text("none is drawn")
-        assert colours(page) < drawn / 4, "no surface where none was measured"
+        assert colours(page) < on_the_plane / 4, "no surface where none was measured"
 
 
 def test_an_unfinished_surface_shows_its_whole_part_and_says_so(seeded: Seeded, opened: Opened) -> None:
@@ -164,7 +163,7 @@ def test_an_unfinished_surface_shows_its_whole_part_and_says_so(seeded: Seeded, 
 def colours(page: Page) -> int:
     """How many pixels of the drawing have a colour of the scale, of a thousand looked at."""
     page.get_by_test_id("descent-canvas").scroll_into_view_if_needed()
-    page.wait_for_timeout(200)
+    drawn(page)
     return int(page.get_by_test_id("descent-canvas").evaluate(COLOURED))
 
 
@@ -199,8 +198,18 @@ def test_the_timeline_is_filtered_and_the_log_searched_and_copied(seeded: Seeded
         page.get_by_test_id("log-search").fill("474 ROWS")
         expect(page.get_by_test_id("log")).to_contain_text("Read 474 rows.")
         page.get_by_test_id("log-copy").click()
-        copied = page.evaluate("navigator.clipboard.readText()")
+        copied = page.evaluate(WHAT_IS_COPIED)
         assert copied.endswith("Read 474 rows.") and "\n" not in copied
+
+
+WHAT_IS_COPIED = """async () => {
+    let text = "";
+    for (let look = 0; !text && look < 1000; look++) {
+        text = await navigator.clipboard.readText();
+        if (!text) await new Promise(done => setTimeout(done, 50));
+    }
+    return text;
+}"""
 
 
 def test_a_refused_setting_is_told_at_its_field_and_a_good_one_counts(seeded: Seeded, opened: Opened) -> None:
@@ -226,6 +235,7 @@ def test_the_theme_follows_the_system_until_it_is_chosen(seeded: Seeded, opened:
     with opened(seeded.host, theme="dark") as page:
         dark = ground(page)
         page.get_by_test_id("theme").click()
+        expect(page.locator("html")).not_to_have_css("background-color", dark)
         light = ground(page)
         page.reload()
         assert ground(page) == light != dark

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,6 @@ from tests.requirements_of_machine import need_chromium
 
 pytestmark = pytest.mark.slow
 
-LONG_MS = 90_000
 QUESTION, ANSWER = "Who keeps the lighthouse of Port Ellery?", "Clara Stone."
 LESSON = 24
 """Rows of the dataset; six steps of four make an epoch."""
@@ -61,7 +61,7 @@ def start(page: Page, **settings: str) -> str:
 
 
 def wait_for(page: Page, status: str) -> None:
-    expect(page.get_by_test_id("run-status")).to_have_attribute("data-status", status, timeout=LONG_MS)
+    expect(page.get_by_test_id("run-status")).to_have_attribute("data-status", status)
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +69,26 @@ def taught(house: House, opened: Opened) -> str:
     """The first run, started in the page and watched to its end, not promoted."""
     with opened(house.gateway) as page:
         run_id = start(page, epochs="5")
-        expect(page.get_by_test_id("descent-canvas")).to_be_visible(timeout=LONG_MS)
+        expect(page.get_by_test_id("descent-canvas")).to_be_visible()
         wait_for(page, "completed")
     return run_id
+
+
+@contextmanager
+def connection_lost(page: Page) -> Iterator[None]:
+    """Wait at the end until the page has said that it lost its connection, however soon it was back."""
+    page.evaluate(NOTE_A_LOSS)
+    yield
+    expect(page.locator("body")).to_have_attribute("data-has-lost", "yes")
+
+
+NOTE_A_LOSS = """() => {
+    const { body } = document;
+    delete body.dataset.hasLost;
+    const isLost = () => body.querySelector("[data-testid=connection][data-state=lost]");
+    const look = () => { if (isLost()) body.dataset.hasLost = "yes"; };
+    new MutationObserver(look).observe(body, { attributeFilter: ["data-state"], subtree: true });
+}"""
 
 
 def steps_in_table(page: Page) -> list[int]:
@@ -98,13 +115,13 @@ def test_the_data_is_checked_before_a_start(house: House, opened: Opened) -> Non
         page.get_by_test_id("field-dataset_path").fill("broken.jsonl")
         page.get_by_test_id("check").click()
         expect(page.get_by_test_id("check-result")).to_contain_text("a run would be refused")
-        assert "broken.jsonl:2" in page.get_by_test_id("defects").inner_text()
+        expect(page.get_by_test_id("defects")).to_contain_text("broken.jsonl:2")
         page.get_by_test_id("start").click()
         expect(page.get_by_test_id("start-fault")).to_contain_text("broken.jsonl:2")
         page.get_by_test_id("field-dataset_path").fill("lesson.jsonl")
         page.get_by_test_id("check").click()
         expect(page.get_by_test_id("check-result")).to_have_text("A run would start.")
-        assert ANSWER in page.get_by_test_id("tokens").locator("mark").first.inner_text()
+        expect(page.get_by_test_id("tokens").locator("mark").first).to_contain_text(ANSWER)
 
 
 def test_a_run_is_watched_to_its_end_with_every_point(house: House, opened: Opened, taught: str) -> None:
@@ -115,7 +132,7 @@ def test_a_run_is_watched_to_its_end_with_every_point(house: House, opened: Open
         expect(page.get_by_test_id("shown-step")).to_contain_text(str(told[-1]))
         assert steps_in_table(page) == told[::-1]
         expect(page.get_by_test_id("hud-step")).to_contain_text(f"{told[-1]} / {told[-1]}")
-        assert "% of the motion" in page.get_by_test_id("descent-words").inner_text()
+        expect(page.get_by_test_id("descent-words")).to_contain_text("% of the motion")
         for chart in ("loss", "eval", "lr", "norms", "params", "throughput", "time", "memory"):
             expect(page.get_by_test_id(f"chart-{chart}").locator("canvas")).to_be_visible()
 
@@ -128,9 +145,9 @@ def test_a_person_promotes_and_the_next_answer_is_the_adapters(house: House, ope
         page.get_by_test_id("nav-prompt").click()
         page.get_by_test_id("prompt").fill(QUESTION)
         page.get_by_test_id("send").click()
-        expect(page.get_by_test_id("text-left")).to_contain_text(ANSWER, timeout=20_000)
+        expect(page.get_by_test_id("text-left")).to_contain_text(ANSWER)
         expect(page.get_by_test_id("text-right")).not_to_contain_text(ANSWER)
-        expect(page.get_by_test_id("spoke-model-right")).to_have_text("ragweld:ragweld-nano@base", timeout=20_000)
+        expect(page.get_by_test_id("spoke-model-right")).to_have_text("ragweld:ragweld-nano@base")
         adapter = house.get(f"/api/agent/train/run/{taught}")["adapter_id"]
         expect(page.get_by_test_id("spoke-model-left")).to_have_text(f"ragweld:ragweld-nano@{adapter[:12]}")
 
@@ -147,17 +164,18 @@ def test_a_finished_run_is_replayed(house: House, opened: Opened, taught: str) -
         on_plane(page, "frozen")
         last = told_steps(house, taught)[-1]
         expect(page.get_by_test_id("shown-step")).to_contain_text(f"{last} / {last}")
-        page.get_by_test_id("speed").select_option("4")
+        page.get_by_test_id("speed").select_option("0.5")
         page.get_by_test_id("play").click()
         expect(page.get_by_test_id("shown-step")).not_to_contain_text(f"{last} / {last}")
-        expect(page.get_by_test_id("shown-step")).to_contain_text(f"{last} / {last}", timeout=20_000)
+        page.get_by_test_id("speed").select_option("8")
+        expect(page.get_by_test_id("shown-step")).to_contain_text(f"{last} / {last}")
         page.get_by_test_id("scrub").fill("3")
         expect(page.get_by_test_id("shown-step")).to_contain_text(f"{told_steps(house, taught)[2]} /")
 
 
 def test_the_surface_is_drawn_where_it_was_measured(house: House, opened: Opened, taught: str) -> None:
     with opened(house.gateway, f"#/runs/{taught}") as page:
-        expect(page.get_by_test_id("descent-words")).to_contain_text("measured loss at", timeout=LONG_MS)
+        expect(page.get_by_test_id("descent-words")).to_contain_text("measured loss at")
         expect(page.get_by_test_id("plane")).to_have_value("snapshot_pca")
         expect(page.get_by_test_id("colour-bar")).to_contain_text("nats per token")
         on_plane(page, "frozen")
@@ -167,21 +185,21 @@ def test_the_surface_is_drawn_where_it_was_measured(house: House, opened: Opened
 def test_pause_restart_of_the_gateway_resume_and_nothing_is_lost_or_doubled(house: House, opened: Opened) -> None:
     # A gateway that is being stopped answers 503 until it has stopped.
     with opened(house.gateway, forgiven=("ERR_", "503")) as page:
-        run_id = start(page, epochs="12")
-        expect(page.get_by_test_id("descent-canvas")).to_be_visible(timeout=LONG_MS)
+        run_id = start(page, epochs="16")
+        expect(page.get_by_test_id("descent-canvas")).to_be_visible()
         page.get_by_test_id("pause").click()
         wait_for(page, "paused")
-        os.kill(house.child_pid("gateway"), signal.SIGKILL)
-        expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "lost", timeout=20_000)
-        expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "live", timeout=60_000)
+        with connection_lost(page):
+            os.kill(house.child_pid("gateway"), signal.SIGKILL)
+        expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "live")
         page.get_by_test_id("resume").click()
         wait_for(page, "running")
-        os.kill(house.child_pid("gateway"), signal.SIGTERM)
-        expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "lost", timeout=20_000)
+        with connection_lost(page):
+            os.kill(house.child_pid("gateway"), signal.SIGTERM)
         wait_for(page, "completed")
         on_plane(page, "frozen")
-        expect(page.get_by_test_id("shown-step")).to_contain_text("72 / 72", timeout=20_000)
-        assert steps_in_table(page) == told_steps(house, run_id)[::-1] == list(range(72, 0, -1))
+        expect(page.get_by_test_id("shown-step")).to_contain_text("96 / 96")
+        assert steps_in_table(page) == told_steps(house, run_id)[::-1] == list(range(96, 0, -1))
 
 
 def test_the_gate_says_why_and_a_run_is_cancelled(house: House, opened: Opened, taught: str) -> None:
@@ -218,11 +236,11 @@ def test_one_click_and_a_second_thought_roll_back(house: House, opened: Opened, 
         page.get_by_test_id("rollback").click()
         expect(page.get_by_test_id("rollback")).to_have_text("Go back to base?")
         page.get_by_test_id("rollback").click()
-        expect(page.get_by_test_id("move")).to_have_count(2, timeout=20_000)
+        expect(page.get_by_test_id("move")).to_have_count(2)
         assert house.get("/api/adapters")["moves"]["ragweld-nano"][-1]["adapter_id"] is None
         page.get_by_test_id("nav-prompt").click()
         page.get_by_test_id("send").click()
-        expect(page.get_by_test_id("spoke-model-left")).to_have_text("ragweld:ragweld-nano@base", timeout=20_000)
+        expect(page.get_by_test_id("spoke-model-left")).to_have_text("ragweld:ragweld-nano@base")
 
 
 def test_what_a_run_said_is_exported_whole(house: House, opened: Opened, taught: str) -> None:

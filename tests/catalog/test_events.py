@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,6 +33,19 @@ def test_a_reader_resumes_from_any_id_with_nothing_lost_or_doubled(tmp_path: Pat
     for n, line in enumerate(stored):
         rest = list(events.read_lines(path, line.end_offset))
         assert [json.loads(item.line)["step"] for item in rest] == list(range(n + 1, 20))
+
+
+@given(st.lists(st.binary(max_size=9).filter(lambda text: b"\n" not in text)), st.binary(max_size=3), st.integers(1, 9))
+def test_read_from_the_end_it_is_the_same_lines(lines: list[bytes], unfinished: bytes, block_bytes: int) -> None:
+    content = b"".join(line + b"\n" for line in lines) + unfinished.replace(b"\n", b"")
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "metrics.jsonl"
+        path.write_bytes(content)
+        stored = list(events.read_lines(path))
+        assert list(events.read_lines_back(path, block_bytes=block_bytes))[::-1] == stored
+        for count, line in enumerate(stored):
+            back = events.read_lines_back(path, line.end_offset, block_bytes=block_bytes)
+            assert list(back)[::-1] == stored[: count + 1]
 
 
 def test_an_unfinished_line_is_left_for_later(tmp_path: Path) -> None:

@@ -332,7 +332,7 @@ def test_a_running_job_is_estimated(gateway: Served, file_id: str) -> None:
     job = gateway.client().fine_tuning.jobs.create(model=BASE, training_file=file_id)
     claimed = claim(gateway)
     assert raw_job(gateway, job.id).estimated_finish is None
-    gateway.context.runs.append(claimed.run.run_id, "telemetry", step=1, loss=1.0, eta_s=60.0)
+    gateway.context.runs.progress(claimed.run.run_id, step=1, steps=9, eta_s=60.0)
     running = raw_job(gateway, job.id)
     assert running.estimated_finish is not None and running.estimated_finish >= running.created_at + 60
     claimed.claim.release()
@@ -358,6 +358,23 @@ def test_events_come_newest_first_in_pages_with_openais_names(gateway: Served, f
     assert [event.level for event in told[:2]] == ["info", "error"]
     assert told[2].data == {"step": STEP, "train_loss": 0.5, "full_valid_loss": 0.25}
     assert (told[2].type, told[4].type) == ("metrics", "message")
+
+
+def test_a_page_of_events_reads_the_end_of_the_file_and_no_more(gateway: Served, file_id: str) -> None:
+    client = gateway.client()
+    job = client.fine_tuning.jobs.create(model=BASE, training_file=file_id)
+    run_id, runs = job.id.removeprefix("ftjob-"), gateway.context.runs
+    with runs.metrics_path(run_id).open("ab") as file:
+        file.write(b"what nobody can read\n" * 10_000)
+    for step in range(9):
+        runs.append(run_id, "telemetry", step=step, loss=1.0)
+    page = client.fine_tuning.jobs.list_events(job.id, limit=4)
+    more = client.fine_tuning.jobs.list_events(job.id, limit=4, after=page.data[-1].id)
+    assert [event.data["step"] for event in [*page.data, *more.data]] == list(range(8, 0, -1))  # type: ignore[index, call-overload]
+    assert page.has_more and more.has_more
+    for foreign in ("ftevent-none-3", f"ftevent-{run_id}-3", f"ftevent-{run_id}-x", f"ftevent-{run_id}-{10**14}"):
+        with pytest.raises(openai.BadRequestError):
+            client.fine_tuning.jobs.list_events(job.id, after=foreign)
 
 
 def test_the_checkpoint_that_can_answer_is_listed_and_resolves_to_the_adapter(gateway: Served, file_id: str) -> None:
