@@ -141,6 +141,22 @@ def content_id(folder: Path) -> AdapterId:
     return AdapterId(hashlib.sha256(json.dumps(effect, sort_keys=True).encode()).hexdigest())
 
 
+def made_for(folder: Path) -> BaseId | None:
+    """The base that an adapter was trained or checked on, if it says so; raises InvalidAdapter."""
+    base = read_config(folder).model
+    return BaseId(base) if base is not None else None
+
+
+def say_made_for(folder: Path, base: BaseId) -> None:
+    """Write into an adapter's config on which base it was checked; what it said before is kept as `trained_on`."""
+    path = folder / CONFIG_FILE
+    document = json.loads(path.read_bytes())
+    if (said := document.get("model")) != base:
+        document["model"] = base
+        document |= {"trained_on": said} if said is not None else {}
+        files.write_bytes(path, json.dumps(document, indent=2).encode() + b"\n")
+
+
 class AdapterStore:
     """Adapters and aliases under `<home>/data/adapters`. Blocking; keep it off an event loop."""
 
@@ -229,7 +245,7 @@ class AdapterStore:
     def rollback(self, base: BaseId) -> AliasMove:
         """Take back what is active; raises Conflict when nothing stands before it."""
         moves = self.aliases().bases.get(base, [])
-        if len(standing(moves)) < 2:
+        if not self._before(moves):
             raise Conflict(f"{base} has no earlier adapter to roll back to.", code="no_history")
         return self._take_back(base, moves, f"rollback of version {moves[-1].version}")
 
@@ -244,8 +260,12 @@ class AdapterStore:
             return None
 
     def _take_back(self, base: BaseId, moves: Sequence[AliasMove], reason: str) -> AliasMove:
-        before, active = (AdapterId(one) if one else None for one in standing(moves)[-2:])
+        before, active = (AdapterId(one) if one else None for one in (self._before(moves)[-1], standing(moves)[-1]))
         return self.move(base, before, expected=active, reason=reason, is_rollback=True)
+
+    def _before(self, moves: Sequence[AliasMove]) -> list[str | None]:
+        """What stands before the active one and was not deleted since, oldest first; a rollback returns to the last."""
+        return [one for one in standing(moves)[:-1] if one is None or (self.root / one).is_dir()]
 
     def resolve(self, base: BaseId, pointer: str, known: Pointers | None = None) -> AdapterId:
         """The content id behind a version number, a run id, a name or (the beginning of) an id; raises NotFound.
@@ -287,7 +307,7 @@ class AdapterStore:
         with self._lock():
             aliases = self.aliases()
             for base, moves in aliases.bases.items():
-                if adapter_id in standing(moves)[-2:]:
+                if adapter_id in (standing(moves)[-1], *self._before(moves)[-1:]):
                     raise Conflict(
                         f"The adapter {short(adapter_id)} is active on {base}, or what a rollback would return to.",
                         hint="Promote another one first.",
@@ -334,6 +354,8 @@ def standing(moves: Sequence[AliasMove]) -> list[str | None]:
     for move in moves:
         if move.is_rollback and len(stack) > 1:
             stack.pop()
+            while len(stack) > 1 and stack[-1] != move.adapter_id:  # deleted before it was rolled back over
+                stack.pop()
         elif move.adapter_id != stack[-1]:
             stack.append(move.adapter_id)
     return stack

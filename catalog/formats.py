@@ -44,17 +44,22 @@ _PEFT_REFUSED = (
 Tensors = dict[str, npt.NDArray[Any]]
 
 
-def normalise(source: Path, target: Path) -> None:
-    """Write the adapter in `source` to `target` in the house's layout, atomically; raises InvalidAdapter."""
+def normalise(source: Path, target: Path, *, links_within: Path | None = None) -> None:
+    """Write the adapter in `source` to `target` in the house's layout, atomically; raises InvalidAdapter.
+
+    Its files may be links only to what lies inside `links_within`, as those of Hugging Face's cache are.
+    """
     with files.staged_folder(target) as staging:
         if (source / WEIGHTS_FILE).is_file():
             for name in (WEIGHTS_FILE, CONFIG_FILE):
-                _copy(source / name, staging / name)
+                shutil.copyfile(_real(source / name, links_within), staging / name)
         elif (source / PEFT_WEIGHTS_FILE).is_file():
+            _real(source / PEFT_WEIGHTS_FILE, links_within)
+            _real(source / CONFIG_FILE, links_within)
             _from_peft(source, staging)
         elif (source / NPZ_FILE).is_file():
-            _copy(source / CONFIG_FILE, staging / CONFIG_FILE)
-            _save(_load_npz(source / NPZ_FILE), staging)
+            shutil.copyfile(_real(source / CONFIG_FILE, links_within), staging / CONFIG_FILE)
+            _save(_load_npz(_real(source / NPZ_FILE, links_within)), staging)
         else:
             raise InvalidAdapter(
                 f"{source.name} holds no adapter.",
@@ -166,7 +171,10 @@ def _write_npz(staging: Path) -> None:
     np.savez(staging / NPZ_FILE, **_load(staging / WEIGHTS_FILE))  # type: ignore[arg-type]
 
 
-def _copy(source: Path, target: Path) -> None:
-    if source.is_symlink() or not source.is_file():
-        raise InvalidAdapter(f"{source.parent.name}/{source.name} is missing, or is a link.")
-    shutil.copyfile(source, target)
+def _real(path: Path, links_within: Path | None) -> Path:
+    """The file itself; raises InvalidAdapter when there is none, or it lies where no link may lead."""
+    real = path.resolve()
+    may_be = not path.is_symlink() or (links_within is not None and real.is_relative_to(links_within.resolve()))
+    if not may_be or not real.is_file():
+        raise InvalidAdapter(f"{path.parent.name}/{path.name} is missing, or is a link.")
+    return real

@@ -1,6 +1,6 @@
 """Names of models, adapters and runs: what a caller may write and what it means.
 
-`ragweld`, `ragweld:<base>`, `ragweld:<base>@<adapter>`, `ragweld@<adapter>`; `@base` is the bare base.
+`ragweld`, `ragweld:<base>`, `ragweld:<base>@<adapter>`, `ragweld@<adapter>`; `@base` or `@none` is the bare base.
 `ft:<base>:ragweld:<suffix>:<run id>` is a run's adapter as OpenAI's fine-tuning API names it. A name is looked up in
 the catalog and never joined to a path before `checked_name` saw it.
 """
@@ -22,10 +22,13 @@ BaseId = NewType("BaseId", str)
 
 RAGWELD = "ragweld"
 BARE_BASE = "base"
+NO_ADAPTER = "none"
+"""Another spelling of the bare base."""
 SHORT_ID_CHARS = 12
 FINE_TUNED = "ft:"
 CHECKPOINT = "ckpt-step-"
 
+_ID = re.compile(rf"[0-9a-f]{{{SHORT_ID_CHARS},64}}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -35,6 +38,19 @@ def checked_name(name: str, param: str) -> str:
         raise InvalidRequest(
             f"{name!r} is not a valid name.",
             hint="Use letters, digits, '.', '_' and '-', at most 128, beginning with a letter or digit.",
+            param=param,
+        )
+    return name
+
+
+def checked_adapter_name(name: str, param: str, known_bases: Collection[str]) -> str:
+    """Return `name` if an adapter can be asked for by it, and nothing else is; raises InvalidRequest."""
+    checked_name(name, param)
+    means_more = {RAGWELD, BARE_BASE, NO_ADAPTER, *known_bases}
+    if name.lower() in means_more or name.isdecimal() or _ID.fullmatch(name):
+        raise InvalidRequest(
+            f"{name!r} means something else already.",
+            hint="An adapter's name is no base, none of 'ragweld', 'base' and 'none', no version and no content id.",
             param=param,
         )
     return name
@@ -62,6 +78,7 @@ def parse_model(model: str, known_bases: Collection[str], adapter_names: Collect
     if at and not adapter:
         raise InvalidRequest(f"{model!r} names no adapter after '@'.", hint="Use '@base' for none.", param="model")
     wanted = checked_name(adapter, "model") if at else None
+    wanted = BARE_BASE if wanted == NO_ADAPTER else wanted
     prefix, colon, rest = name.partition(":")
     if prefix.lower() == RAGWELD:
         return ModelRef(BaseId(rest) if colon and rest else None, wanted)

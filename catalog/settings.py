@@ -410,6 +410,10 @@ def _read(path: Path) -> dict[str, Any]:
         raise InvalidRequest(f"{path} is not JSON: {error}.", code="invalid_settings") from error
     if not isinstance(document, dict):
         raise InvalidRequest(f"{path} must hold a JSON object.", code="invalid_settings")
+    if unknown := document.keys() - {"settings", "scopes"}:
+        raise InvalidRequest(
+            f"{path} holds {', '.join(sorted(unknown))}; it may hold 'settings' and 'scopes'.", code="invalid_settings"
+        )
     return document
 
 

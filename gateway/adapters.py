@@ -2,12 +2,14 @@
 for `taken_in`.
 
 A folder is looked up inside the configured roots only, links followed first, so that a request never reaches the rest
-of the disk. What is taken in is brought to the house's layout and checked by the engine before it is kept.
+of the disk. What is taken in is brought to the house's layout and checked by the engine on the base it is for before it
+is kept. `tests/gateway/test_adapters_api.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -18,23 +20,28 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from catalog.adapters import ADAPTERS_FOLDER, AdapterStore, Aliases, read_config
+from catalog import models
+from catalog.adapters import ADAPTERS_FOLDER, AdapterStore, Aliases, read_config, say_made_for
 from catalog.errors import Conflict, InvalidAdapter, InvalidRequest, NotFound, Unavailable
-from catalog.ids import AdapterId, BaseId, checked_name
+from catalog.ids import AdapterId, BaseId, checked_adapter_name
 from catalog.runs import RunStore
 from catalog.settings import Settings
+from gateway import training
 
 HUB_FILES = ["*.safetensors", "*.npz", "*.json"]
+_REPO = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 class AdapterRequest(BaseModel):
-    """Body of `POST /api/adapters`: one source, an optional name, and whether it becomes active."""
+    """Body of `POST /api/adapters`: one source, the base it is for, an optional name, and whether it becomes active."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: str | None = None
     run_id: str | None = None
     repo: str | None = None
+    base: str | None = None
+    """None is the default base."""
     name: str | None = None
     activate: bool = False
 
@@ -52,8 +59,16 @@ class LoadLoraRequest(BaseModel):
 
     lora_name: str
     lora_path: str
+    """A folder, or where there is none such a Hugging Face repo id."""
     load_inplace: bool = False
     base_model_name: str | None = None
+    """None is the default base."""
+
+    def as_ours(self, home: Path) -> AdapterRequest:
+        """The same wish as `POST /api/adapters` would have it."""
+        is_repo = _REPO.fullmatch(self.lora_path) is not None and not (home / self.lora_path).exists()
+        source = {"repo" if is_repo else "path": self.lora_path}
+        return AdapterRequest(name=self.lora_name, base=self.base_model_name, **source)
 
 
 class UnloadLoraRequest(BaseModel):
@@ -75,46 +90,58 @@ class Shelf:
     adapters: AdapterStore
 
 
-def source_folder(wanted: AdapterRequest, shelf: Shelf) -> Path:
-    """The folder that the request names; raises InvalidRequest, NotFound, Conflict or Unavailable."""
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A folder with an adapter. Its files may be links to what lies inside `links_within`, and to nothing else."""
+
+    folder: Path
+    links_within: Path | None = None
+
+
+def source_of(wanted: AdapterRequest, shelf: Shelf) -> Source:
+    """What the request names, once its name is found fit; raises InvalidRequest, NotFound, Conflict or Unavailable."""
+    if wanted.name is not None:
+        checked_adapter_name(wanted.name, "name", models.known_bases(shelf.settings.training))
     if wanted.path is not None:
-        return _inside_roots(wanted.path, shelf)
+        return Source(_inside_roots(wanted.path, shelf))
     if wanted.run_id is not None:
         run = shelf.runs.get(wanted.run_id)
         if run.status != "completed":
             raise Conflict(f"Run {run.run_id} is {run.status} and has no finished adapter.", code=f"run_{run.status}")
-        return shelf.runs.model_folder(run.run_id)
+        return Source(shelf.runs.model_folder(run.run_id))
     return _from_hub(wanted.repo or "")
 
 
 @asynccontextmanager
-async def taken_in(source: Path, home: Path) -> AsyncIterator[Path]:
+async def taken_in(source: Source, home: Path) -> AsyncIterator[Path]:
     """The adapter in the house's layout, in a folder that is gone when the block ends."""
     scratch = await asyncio.to_thread(_scratch_folder, home / ADAPTERS_FOLDER)
     try:
         from catalog import formats  # brings numpy, 15 MB that a gateway without an engine does not need
 
-        await asyncio.to_thread(formats.normalise, source, scratch / "adapter")
-        yield scratch / "adapter"
+        target = scratch / "adapter"
+        await asyncio.to_thread(formats.normalise, source.folder, target, links_within=source.links_within)
+        yield target
     finally:
         await asyncio.to_thread(shutil.rmtree, scratch)
 
 
-def keep(folder: Path, checked: AdapterId, wanted: AdapterRequest, shelf: Shelf) -> AdapterId:
-    """Keep a checked adapter under its content id, and its name; raises Conflict when it changed on the way."""
-    name = checked_name(wanted.name, "name") if wanted.name is not None else None
-    adapter_id = shelf.adapters.put(folder, name=name)
+def keep(folder: Path, checked: AdapterId, base: BaseId, wanted: AdapterRequest, shelf: Shelf) -> AdapterId:
+    """Keep an adapter that was checked on `base` under its content id, and its name; raises Conflict when it changed
+    on the way."""
+    say_made_for(folder, base)
+    adapter_id = shelf.adapters.put(folder, name=wanted.name)
     if adapter_id != checked:
         raise Conflict("The adapter changed while it was checked.", code="adapter_changed")
     return adapter_id
 
 
-def activate(adapter_id: AdapterId, base: BaseId, shelf: Shelf) -> None:
+def activate(adapter_id: AdapterId, base: BaseId, shelf: Shelf, mirror: Path | None) -> None:
     """Make an adapter the active one of a base, unless it is; raises Conflict when somebody else was faster."""
     current = shelf.adapters.active(base)
     if current != adapter_id:
         shelf.adapters.move(base, adapter_id, expected=current, reason="activated by a person")
-        shelf.adapters.mirror(adapter_id, shelf.home / shelf.settings.training.ragweld_agent_model_path)
+        training.copy(shelf.adapters, adapter_id, mirror)
 
 
 def listing(store: AdapterStore, resident: tuple[AdapterId, ...]) -> list[dict[str, Any]]:
@@ -176,13 +203,19 @@ def _inside_roots(path: str, shelf: Shelf) -> Path:
     return folder
 
 
-def _from_hub(repo: str) -> Path:
+def _from_hub(repo: str) -> Source:
     from huggingface_hub import snapshot_download  # slow to import, and seldom needed
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(repo, allow_patterns=HUB_FILES))
+        folder = Path(snapshot_download(repo, allow_patterns=HUB_FILES))
     except HFValidationError as error:
         raise InvalidRequest(f"{repo!r} is no repository id: {error}", param="repo") from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise Unavailable(f"{repo} cannot be fetched from Hugging Face: {error}", code="hub_unreachable") from error
+        raise Unavailable(
+            f"{repo} cannot be fetched from Hugging Face: {error}",
+            hint=f"Where this machine has no network: `hf download {repo}` on one that has, then copy its files into a "
+            "folder under models/ in the home folder and add that by its path.",
+            code="hub_unreachable",
+        ) from error
+    return Source(folder, links_within=folder.parents[1])  # blobs/ lies beside snapshots/<commit>/

@@ -15,10 +15,10 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from catalog.adapters import AUTOMATIC, AdapterStore, AliasMove
+from catalog.adapters import AUTOMATIC, AdapterStore, AliasMove, say_made_for
 from catalog.errors import RagweldError
 from catalog.ids import AdapterId, BaseId
-from gateway.adapters import taken_in
+from gateway.adapters import Source, taken_in
 from gateway.ports import AnswerEngine
 
 log = logging.getLogger(__name__)
@@ -74,8 +74,9 @@ class FolderWatch:
                 log.error("watch: the adapter in %s is refused, the last good one serves: %s", self._folder, error)
 
     async def _adopt(self, base: BaseId, *, only_new: bool) -> None:
-        async with taken_in(self._folder, self._home) as folder:
-            checked = await self._engine.check_adapter(folder)
+        async with taken_in(Source(self._folder), self._home) as folder:
+            checked = await self._engine.check_adapter(folder, base)
+            await asyncio.to_thread(say_made_for, folder, base)
             moved = await asyncio.to_thread(self._make_active, base, checked, folder, only_new)
         if moved:
             log.info("watch: adopted the adapter %s from %s", checked[:12], self._folder)

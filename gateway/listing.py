@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from catalog import models
-from catalog.adapters import AdapterStore, read_config, short
+from catalog.adapters import AdapterStore, made_for, short
 from catalog.errors import InvalidAdapter, InvalidRequest, NotFound
-from catalog.ids import RAGWELD, AdapterId, BaseId, model_id
+from catalog.ids import RAGWELD, AdapterId, BaseId, model_id, parse_model
 from catalog.models import BASE_PROVIDER, ModelRow
 from catalog.settings import TrainingSettings, Upstream
 from gateway.routing import models_of, serves, upstream_model_id
@@ -25,9 +25,10 @@ class Standing:
     """The default base; None while it is not ready."""
     other_bases: Sequence[BaseId]
     """Loaded when they are asked for."""
-    adapters: Sequence[AdapterId]
-    adapter_names: Sequence[str]
-    """Names and run ids of adapters that fit the default base."""
+    adapters: Mapping[BaseId, Sequence[AdapterId]]
+    """By base, those that were made for it or were active on it."""
+    adapter_names: Mapping[str, BaseId]
+    """Names and run ids of these adapters, each with the base that answers to it."""
     fine_tuned: Sequence[str]
     """The names that OpenAI's fine-tuning API gives to runs' adapters among them."""
     upstreams: Sequence[Upstream]
@@ -37,18 +38,30 @@ class Standing:
     """Upstream -> models that it said it has."""
 
 
-def fitting_adapters(store: AdapterStore, base: BaseId | None) -> list[AdapterId]:
-    """Adapters that were made for this base, or were active on it. Blocking."""
-    if base is None:
-        return []
-    moves = store.aliases().bases.get(base, [])
-    was_active = {move.adapter_id for move in moves}
-    return [one for one in store.list_ids() if one in was_active or _base_of(store, one) == base]
+def fitting_adapters(store: AdapterStore, bases: Sequence[BaseId]) -> dict[BaseId, list[AdapterId]]:
+    """By base, the adapters that were made for it or were active on it. Blocking."""
+    moves = store.aliases().bases
+    was_active = {base: {move.adapter_id for move in moves.get(base, [])} for base in bases}
+    its_base = {one: _base_of(store, one) for one in store.list_ids()}
+    return {base: [one for one, its in its_base.items() if its == base or one in was_active[base]] for base in bases}
 
 
-def _base_of(store: AdapterStore, adapter_id: AdapterId) -> str | None:
+def answering_names(
+    store: AdapterStore, fitting: Mapping[BaseId, Sequence[AdapterId]], default: BaseId | None
+) -> dict[str, BaseId]:
+    """By name, the base that answers to it: the one its adapter was made for, else the default one. Blocking."""
+    answers: dict[str, BaseId] = {}
+    for name, adapter_id in sorted(store.pointers().names.items()):
+        its_base = _base_of(store, AdapterId(adapter_id))
+        base = its_base if its_base in fitting else default
+        if base is not None and adapter_id in fitting.get(base, ()):
+            answers[name] = base
+    return answers
+
+
+def _base_of(store: AdapterStore, adapter_id: AdapterId) -> BaseId | None:
     try:
-        return read_config(store.folder(adapter_id)).model
+        return made_for(store.folder(adapter_id))
     except (InvalidAdapter, NotFound):
         return None
 
@@ -65,13 +78,22 @@ def _own_models(standing: Standing) -> Iterator[dict[str, Any]]:
     bare = model_id(base, None)
     for name in (RAGWELD, f"{RAGWELD}:{base}", bare):
         yield _entry(name, standing, RAGWELD, root=base)
-    for adapter_id in standing.adapters:
-        yield _entry(model_id(base, short(adapter_id)), standing, RAGWELD, root=base, parent=bare)
-    for name in (*standing.adapter_names, *standing.fine_tuned):
-        yield _entry(name, standing, RAGWELD, root=base, parent=bare)
+    yield from _adapters_of(base, standing)
+    for name in standing.fine_tuned:
+        ref = parse_model(name, ())
+        its_base = (ref and ref.base) or base
+        yield _entry(name, standing, RAGWELD, root=its_base, parent=model_id(its_base, None))
     for other in standing.other_bases:
         yield _entry(f"{RAGWELD}:{other}", standing, RAGWELD, root=other)
         yield _entry(model_id(other, None), standing, RAGWELD, root=other)
+        yield from _adapters_of(other, standing)
+
+
+def _adapters_of(base: BaseId, standing: Standing) -> Iterator[dict[str, Any]]:
+    ids = [model_id(base, short(adapter_id)) for adapter_id in standing.adapters.get(base, ())]
+    names = [name for name, its_base in standing.adapter_names.items() if its_base == base]
+    for name in (*ids, *names):
+        yield _entry(name, standing, RAGWELD, root=base, parent=model_id(base, None))
 
 
 def _upstream_models(standing: Standing) -> Iterator[dict[str, Any]]:

@@ -114,8 +114,8 @@ class AnswerEngine(Protocol):
     async def resolve(self, ref: ModelRef) -> Voice:
         """Who answers `ref` now; raises NotFound, InvalidAdapter, Unavailable."""
 
-    async def check_adapter(self, folder: Path) -> AdapterId:
-        """Raises InvalidAdapter naming the tensor, Unavailable."""
+    async def check_adapter(self, folder: Path, base: BaseId) -> AdapterId:
+        """Raises InvalidAdapter naming the tensor, NotFound or Unavailable for the base."""
 
     async def load(self, base: BaseId) -> None:
         """Bring a base into memory, unless it is there; raises Unavailable, Overloaded."""

@@ -123,7 +123,7 @@ def promote(
     checked: AdapterId,
     runs: RunStore,
     adapters: AdapterStore,
-    mirror: Path,
+    mirror: Path | None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> dict[str, Any]:
     """Make a checked adapter active, if nobody else was faster; raises Conflict. Again is no second move."""
@@ -148,7 +148,7 @@ def promote(
     }
 
 
-def roll_back(base: BaseId, adapters: AdapterStore, mirror: Path) -> AliasMove:
+def roll_back(base: BaseId, adapters: AdapterStore, mirror: Path | None) -> AliasMove:
     """Make active what was before the last move; raises Conflict when there was nothing."""
     move = adapters.rollback(base)
     if move.adapter_id is not None:
@@ -156,8 +156,11 @@ def roll_back(base: BaseId, adapters: AdapterStore, mirror: Path) -> AliasMove:
     return move
 
 
-def copy(adapters: AdapterStore, adapter_id: AdapterId, mirror: Path) -> None:
-    """Copy the active adapter to the folder that users know. The alias has moved, so a failure is only told."""
+def copy(adapters: AdapterStore, adapter_id: AdapterId, mirror: Path | None) -> None:
+    """Copy the active adapter to the folder that users know, which is the default base's. The alias has moved, so a
+    failure is only told."""
+    if mirror is None:
+        return
     try:
         adapters.mirror(adapter_id, mirror)
     except OSError as error:

@@ -9,11 +9,12 @@ from litestar import Request, Response, delete, get, post
 from litestar.params import FromPath
 
 from catalog import exports, models
-from catalog.errors import Conflict, InvalidRequest, Unavailable
-from catalog.ids import AdapterId, BaseId
+from catalog.errors import InvalidRequest, Unavailable
+from catalog.ids import AdapterId, BaseId, parse_model
 from gateway import adapters, context, exporting
 from gateway.adapters import AdapterRequest, LoadLoraRequest, Shelf, UnloadLoraRequest
 from gateway.api import reading
+from gateway.api.runs import mirror_folder
 from gateway.context import Context
 from gateway.exporting import ExportRequest
 
@@ -25,7 +26,7 @@ async def add(request: Request[Any, Any, Any]) -> dict[str, Any]:
     wanted = await reading.body_of(request, AdapterRequest)
     base, adapter_id = await _take_in(here, wanted)
     if wanted.activate:
-        await asyncio.to_thread(adapters.activate, adapter_id, base, _shelf(here))
+        await asyncio.to_thread(adapters.activate, adapter_id, base, _shelf(here), mirror_folder(here, base))
     return {"ok": True, "id": adapter_id, "name": wanted.name, "base": base, "active": wanted.activate}
 
 
@@ -67,7 +68,7 @@ async def load_lora(request: Request[Any, Any, Any]) -> Response[str]:
     names = (await asyncio.to_thread(here.adapters.aliases)).names
     if wanted.lora_name in names and not wanted.load_inplace:
         raise InvalidRequest(f"The lora adapter '{wanted.lora_name}' has already been loaded.", param="lora_name")
-    await _take_in(here, AdapterRequest(path=wanted.lora_path, name=wanted.lora_name))
+    await _take_in(here, wanted.as_ours(here.home))
     return Response(f"Success: LoRA adapter '{wanted.lora_name}' added successfully.", media_type="text/plain")
 
 
@@ -81,17 +82,26 @@ async def unload_lora(request: Request[Any, Any, Any]) -> Response[str]:
 
 
 async def _take_in(here: Context, wanted: AdapterRequest) -> tuple[BaseId, AdapterId]:
-    base = here.ready_base()
-    if here.engine is None or base is None:
+    default = here.ready_base()
+    if here.engine is None or default is None:
         raise Unavailable("The engine cannot check the adapter now.", hint=here.engine_obstacle()[1])
+    base = _base_of(here, wanted.base) or default
     shelf = _shelf(here)
-    source = await asyncio.to_thread(adapters.source_folder, wanted, shelf)
+    source = await asyncio.to_thread(adapters.source_of, wanted, shelf)
     async with adapters.taken_in(source, here.home) as folder:
-        checked = await here.engine.check_adapter(folder)
-        adapter_id = await asyncio.to_thread(adapters.keep, folder, checked, wanted, shelf)
-    if base != here.ready_base():
-        raise Conflict("Another base was loaded meanwhile.", code="other_base")
+        checked = await here.engine.check_adapter(folder, base)
+        adapter_id = await asyncio.to_thread(adapters.keep, folder, checked, base, wanted, shelf)
     return base, adapter_id
+
+
+def _base_of(here: Context, named: str | None) -> BaseId | None:
+    """The base that a model id names; None is the default one."""
+    if named is None:
+        return None
+    ref = parse_model(named, models.known_bases(here.settings.training))
+    if ref is None or ref.adapter is not None:
+        raise InvalidRequest(f"{named!r} is no base of ragweld's.", hint="GET /api/engine lists them.", param="base")
+    return ref.base
 
 
 def _shelf(here: Context) -> Shelf:

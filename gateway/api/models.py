@@ -22,12 +22,12 @@ from gateway.listing import Standing
 def standing_of(here: Context) -> Standing:
     """What can answer now. Blocking."""
     base = here.ready_base()
-    fitting = listing.fitting_adapters(here.adapters, base)
-    known = here.adapters.aliases().names
-    names = sorted(name for name, adapter_id in known.items() if adapter_id in fitting)
+    others = [one for one in here.engine.state().bases if one != base] if here.engine and base else []
+    fitting = listing.fitting_adapters(here.adapters, [base, *others]) if base else {}
+    names = listing.answering_names(here.adapters, fitting, base)
     return Standing(
         base=base,
-        other_bases=[one for one in here.engine.state().bases if one != base] if here.engine and base else [],
+        other_bases=others,
         adapters=fitting,
         adapter_names=names,
         fine_tuned=jobs.models_among(names, here.runs),

@@ -4,6 +4,7 @@ back."""
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Annotated, Any
 
 from litestar import Request, Response, get, post
@@ -12,7 +13,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from catalog import events, verify
 from catalog.adapters import AliasMove
-from catalog.errors import Conflict, Unavailable
+from catalog.errors import Unavailable
 from catalog.ids import BaseId
 from catalog.plan import Profile, RunRequest
 from catalog.runs import CancelRequested, PauseRequested, ResumeRequested, Run, Wish
@@ -179,15 +180,12 @@ async def promote(request: Request[Any, Any, Any], run_id: FromPath[str]) -> dic
     """Check a completed run's adapter against its base, then make it active."""
     here = context.of(request)
     wanted = await asyncio.to_thread(training.candidate, run_id, here.runs, here.adapters)
-    base = here.ready_base()
-    if here.engine is None or base is None:
+    if here.engine is None or here.ready_base() is None:
         raise Unavailable("The engine cannot check the adapter now.", hint=here.engine_obstacle()[1])
-    if wanted.run.plan.base != base:
-        raise Conflict(f"The run adapts {wanted.run.plan.base}, but {base} is loaded.", code="other_base")
-    checked = await here.engine.check_adapter(wanted.folder)
-    return await asyncio.to_thread(
-        training.promote, wanted, checked, here.runs, here.adapters, mirror_folder(here, wanted.run.scope)
-    )
+    base = BaseId(wanted.run.plan.base)
+    checked = await here.engine.check_adapter(wanted.folder, base)
+    mirror = mirror_folder(here, base, wanted.run.scope)
+    return await asyncio.to_thread(training.promote, wanted, checked, here.runs, here.adapters, mirror)
 
 
 @post("/api/agent/train/run/{run_id:str}/diff", status_code=200)
@@ -202,15 +200,15 @@ async def roll_back(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """Make active what was before the last move."""
     here = context.of(request)
     wanted = await reading.body_of(request, RollbackRequest)
-    base = wanted.base or here.ready_base() or here.settings.training.ragweld_agent_base_model
-    move: AliasMove = await asyncio.to_thread(
-        training.roll_back, BaseId(base), here.adapters, mirror_folder(here, None)
-    )
+    base = BaseId(wanted.base or here.ready_base() or here.settings.training.ragweld_agent_base_model)
+    move: AliasMove = await asyncio.to_thread(training.roll_back, base, here.adapters, mirror_folder(here, base))
     return {"ok": True, "base": base, **move.model_dump(mode="json")}
 
 
-def mirror_folder(here: Context, scope: str | None) -> Any:
-    """Where the promoted adapter's copy lies."""
+def mirror_folder(here: Context, base: BaseId, scope: str | None = None) -> Path | None:
+    """Where the copy of a base's active adapter lies; None for all but the default base, whose folder is watched."""
+    if base != (here.ready_base() or here.settings.training.ragweld_agent_base_model):
+        return None
     return here.home / here.settings_of(scope).training.ragweld_agent_model_path
 
 

@@ -13,7 +13,7 @@ from catalog import models
 from catalog.base import blas, locate
 from catalog.base.load import Base, bytes_in_memory, load
 from catalog.base.locate import BaseChoice
-from catalog.errors import Unavailable
+from catalog.errors import NotFound, Unavailable
 from catalog.ids import BaseId
 from catalog.plan import SMALL_BASE_PARAMETERS
 from catalog.settings import Settings
@@ -42,16 +42,17 @@ class Bases:
         self._folders = {self.default.base: self.default.folder} | await asyncio.to_thread(self._known_here)
 
     async def need(self, base: BaseId) -> None:
-        """Raise Unavailable, with what to do, unless this base can be loaded. Only the catalog's are looked for."""
+        """Raise NotFound for a base that the catalog does not know, Unavailable for one that cannot be loaded yet."""
         if base in self._folders:
             return
-        if base in models.known_bases(self._training):
-            folder = await asyncio.to_thread(locate.find, base)
-            if folder is not None:
-                self._folders[base] = folder
-                return
-        hint = f"{locate.download_hint(base)}." if "/" in base else ""
-        raise Unavailable(f"The base {base} is not on this machine.", hint=hint, code=NOT_LOADED)
+        if base not in models.known_bases(self._training):
+            hint = "GET /v1/models lists what can answer."
+            raise NotFound(f"There is no base {base!r}.", hint=hint, param="model", code="model_not_found")
+        folder = await asyncio.to_thread(locate.find, base)
+        if folder is None:
+            hint = f"{locate.download_hint(base)}."
+            raise Unavailable(f"The base {base} is not on this machine.", hint=hint, code=NOT_LOADED)
+        self._folders[base] = folder
 
     def load(self, base: BaseId) -> Base:
         """Bring a base into memory; raises Unavailable."""

@@ -122,8 +122,8 @@ class Engine:
     async def resolve(self, ref: ModelRef) -> EngineVoice:
         """Who answers `ref` now: its base in memory, its adapter resident and checked.
 
-        Raises Unavailable for a base that is not here, NotFound for an unknown adapter, InvalidAdapter for one that was
-        asked for by name and does not fit.
+        A named adapter without a base is answered by the base it was made for. Raises Unavailable for a base that is
+        not here, NotFound for an unknown adapter, InvalidAdapter for one that was asked for by name and does not fit.
         """
         served = await self._base(ref.base)
         if ref.adapter == BARE_BASE:
@@ -131,14 +131,17 @@ class Engine:
         if ref.adapter is None:
             active = (await self._pointers.look()).active(served.base)
             return self._voice(served, await self._actives.serving(self._voice(served, active)))
-        voice = self._voice(served, await self._pointers.resolve(served.base, ref.adapter))
+        adapter_id = await self._pointers.resolve(served.base, ref.adapter)
+        if ref.base is None and (its_base := await self._pointers.made_for(adapter_id)) in self._bases.here:
+            served = await self._base(its_base)
+        voice = self._voice(served, adapter_id)
         await self._make_resident(voice)
         return voice
 
-    async def check_adapter(self, folder: Path) -> AdapterId:
-        """Read an adapter as if to serve it on the default base, and ask it the golden prompt; raises InvalidAdapter
-        naming the tensor at fault or what was answered."""
-        served = await self._base(None)
+    async def check_adapter(self, folder: Path, base: BaseId) -> AdapterId:
+        """Read an adapter as if to serve it on a base, and ask it the golden prompt; raises InvalidAdapter naming the
+        tensor at fault or what was answered."""
+        served = await self._base(base)
         adapter_id = (await self._adapters.read(served, folder)).adapter_id
         if problem := await self._actives.fault(self._voice(served, adapter_id), adapter_id, folder):
             raise InvalidAdapter(f"The adapter {short(adapter_id)} failed the golden prompt: {problem}.")

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from pathlib import Path
 
-from catalog.adapters import AdapterStore, Pointers
+from catalog.adapters import AdapterStore, Pointers, made_for
 from catalog.ids import AdapterId, BaseId
 
 log = logging.getLogger(__name__)
@@ -27,6 +27,7 @@ class SeenPointers:
         self._stamp: Stamp | None = None
         self._reading = asyncio.Lock()
         self._resolved: dict[tuple[BaseId, str], AdapterId] = {}
+        self._made_for: dict[AdapterId, BaseId | None] = {}
         self.last = Pointers()
 
     async def look(self) -> Pointers:
@@ -38,6 +39,7 @@ class SeenPointers:
                     self.last = await asyncio.to_thread(self._read)
                     self._stamp = stamp
                     self._resolved.clear()
+                    self._made_for.clear()
         return self.last
 
     async def resolve(self, base: BaseId, pointer: str) -> AdapterId:
@@ -48,6 +50,15 @@ class SeenPointers:
             known = await asyncio.to_thread(self._store.resolve, base, pointer, pointers)
             self._resolved[base, pointer] = known
         return known
+
+    async def made_for(self, adapter_id: AdapterId) -> BaseId | None:
+        """The base that an adapter says it is for; None when it does not say. Read once."""
+        if adapter_id not in self._made_for:
+            self._made_for[adapter_id] = await asyncio.to_thread(self._read_made_for, adapter_id)
+        return self._made_for[adapter_id]
+
+    def _read_made_for(self, adapter_id: AdapterId) -> BaseId | None:
+        return made_for(self._store.folder(adapter_id))
 
     def _read(self) -> Pointers:
         try:

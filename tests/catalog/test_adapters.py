@@ -73,6 +73,21 @@ def test_pointers_say_what_the_history_says(three: tuple[AdapterStore, list[Adap
     assert AdapterStore(tmp_path / "nowhere").pointers().active(BASE) is None
 
 
+def test_a_rollback_passes_over_what_was_deleted(three: tuple[AdapterStore, list[AdapterId]]) -> None:
+    store, (first, second, third) = three
+    for before, after in itertools.pairwise((None, first, second, third)):
+        store.move(BASE, after, expected=before, reason="test")
+    store.delete(first)
+    assert store.rollback(BASE).adapter_id == second
+    with pytest.raises(Conflict):
+        store.delete(second)
+    assert store.rollback(BASE).adapter_id is None, "the first is gone, so the bare base is what was before"
+    with pytest.raises(Conflict):
+        store.rollback(BASE)
+    store.move(BASE, third, expected=None, reason="test")
+    assert store.rollback(BASE).adapter_id is None
+
+
 def test_rollback_of_the_first_promotion_gives_the_bare_base(three: tuple[AdapterStore, list[AdapterId]]) -> None:
     store, ids = three
     with pytest.raises(Conflict):

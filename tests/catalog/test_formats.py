@@ -129,3 +129,32 @@ def test_pickles_inside_an_npz_never_run(ours: Path, tmp_path: Path) -> None:
     np.savez(folder / "adapter.npz", evil=np.array([{"a": 1}], dtype=object))
     with pytest.raises(InvalidAdapter, match="cannot be read"):
         formats.normalise(folder, tmp_path / "back")
+
+
+@pytest.mark.parametrize("kind", ["mlx-lm", "peft", "npz"])
+def test_links_lead_only_to_where_they_may(ours: Path, tmp_path: Path, kind: str) -> None:
+    """Hugging Face's cache holds links from its snapshots to its blobs; any other link could show a foreign file."""
+    real, linked = tmp_path / "cache" / "blobs", tmp_path / "cache" / "snapshots" / "1"
+    as_kind(ours, real, kind)
+    linked.mkdir(parents=True)
+    for path in real.iterdir():
+        (linked / path.name).symlink_to(Path("../../blobs") / path.name)
+    formats.normalise(linked, tmp_path / "taken", links_within=tmp_path / "cache")
+    formats.normalise(real, tmp_path / "plain")
+    assert content_id(tmp_path / "taken") == content_id(tmp_path / "plain")
+    for links_within in (None, linked.parent):
+        with pytest.raises(InvalidAdapter, match="is a link"):
+            formats.normalise(linked, tmp_path / "never", links_within=links_within)
+    assert not (tmp_path / "never").exists()
+
+
+def as_kind(ours: Path, target: Path, kind: str) -> None:
+    if kind == "peft":
+        formats.export_peft(ours, target, base_model="base")
+        return
+    target.mkdir(parents=True)
+    shutil.copyfile(ours / "adapter_config.json", target / "adapter_config.json")
+    if kind == "npz":
+        np.savez(target / "adapter.npz", **load_file(ours / "adapters.safetensors"))
+    else:
+        shutil.copyfile(ours / "adapters.safetensors", target / "adapters.safetensors")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.errors import InvalidRequest
-from catalog.ids import BaseId, ModelRef, checked_name, fine_tuned_id, new_run_id, parse_model
+from catalog.ids import BaseId, ModelRef, checked_adapter_name, checked_name, fine_tuned_id, new_run_id, parse_model
 
 QWEN = "mlx-community/Qwen3-1.7B-4bit"
 
@@ -20,6 +20,8 @@ QWEN = "mlx-community/Qwen3-1.7B-4bit"
         ("ragweld", ModelRef(None, None)),
         ("RAGWELD", ModelRef(None, None)),
         ("ragweld@base", ModelRef(None, "base")),
+        ("ragweld@none", ModelRef(None, "base")),
+        (f"{QWEN}@none", ModelRef(BaseId(QWEN), "base")),
         ("ragweld:", ModelRef(None, None)),
         (f"ragweld:{QWEN}", ModelRef(BaseId(QWEN), None)),
         (f"Ragweld:{QWEN}@7", ModelRef(BaseId(QWEN), "7")),
@@ -50,6 +52,19 @@ def test_an_adapter_name_that_could_be_a_path_is_refused(model: str) -> None:
 def test_the_name_of_a_fine_tuned_model_is_read_back() -> None:
     assert parse_model(fine_tuned_id(QWEN, "my.suffix", "run__1"), ()) == ModelRef(BaseId(QWEN), "run__1")
     assert parse_model(fine_tuned_id(QWEN, "", "run__1", 8), ()) == ModelRef(BaseId(QWEN), "run__1.ckpt-step-8")
+
+
+@pytest.mark.parametrize(
+    "name", ["base", "none", "Ragweld", "ragweld-nano", "7", "0c566f4769fd", "a" * 64, "../up", "", "a b"]
+)
+def test_an_adapter_takes_no_name_by_which_something_else_is_asked_for(name: str) -> None:
+    with pytest.raises(InvalidRequest):
+        checked_adapter_name(name, "name", {"ragweld-nano"})
+
+
+@pytest.mark.parametrize("name", ["sql", "corpus__20260101_101010", "v1.2", "deadbeef", "base2"])
+def test_other_names_are_an_adapters(name: str) -> None:
+    assert checked_adapter_name(name, "name", {"ragweld-nano"}) == name
 
 
 @given(st.text(max_size=20))

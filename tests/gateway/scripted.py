@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from catalog.adapters import content_id
-from catalog.errors import InvalidAdapter, NotFound, RagweldError
+from catalog.errors import InvalidAdapter, NotFound, RagweldError, Unavailable
 from catalog.ids import BARE_BASE, AdapterId, BaseId, ModelRef
 from gateway.engine.requests import Constraint, EngineState, Finish, Generation, Grammar, Piece, Sampling, TokenLogprob
 
@@ -127,7 +127,9 @@ class ScriptedEngine:
             raise NotFound(f"There is no adapter {ref.adapter!r}.", param="model")
         return ScriptedVoice(self, {"named": NAMED, None: self.active}.get(ref.adapter))
 
-    async def check_adapter(self, folder: Path) -> AdapterId:
+    async def check_adapter(self, folder: Path, base: BaseId) -> AdapterId:
+        if base != BASE:
+            raise Unavailable(f"The base {base} is not on this machine.")
         if (folder / "spoiled").exists():
             raise InvalidAdapter("layers.0.q_proj.lora_a is not finite.", tensor="layers.0.q_proj.lora_a")
         return content_id(folder)

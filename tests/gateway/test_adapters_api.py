@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 
 from tests.gateway.scripted import ScriptedEngine
@@ -78,3 +80,54 @@ def test_vllms_routes_load_once_and_unload(gateway: Served, made: str) -> None:
     unloaded = gateway.call("POST", "/v1/unload_lora_adapter", {"lora_name": "sql"})
     assert (unloaded.status, unloaded.body.decode()) == (200, "Success: LoRA adapter 'sql' removed successfully.")
     assert gateway.call("POST", "/v1/unload_lora_adapter", {"lora_name": "sql"}).status == 404
+
+
+@pytest.mark.parametrize("name", ["ragweld", "base", "none", "ragweld-nano", "3", "0c566f4769fd", "a/b"])
+def test_a_name_that_means_something_else_is_refused_and_nothing_is_kept(gateway: Served, made: str, name: str) -> None:
+    status, body = add(gateway, path=made, name=name)
+    assert (status, body["error"]["param"]) == (400, "name")  # type: ignore[index]
+    assert gateway.call("GET", "/api/adapters").json()["adapters"] == []
+
+
+@pytest.mark.parametrize("base", ["gpt-4o", "ragweld@base", "../up"])
+def test_an_adapter_is_for_a_base_of_ragwelds(gateway: Served, made: str, base: str) -> None:
+    status, body = add(gateway, path=made, base=base)
+    assert (status, body["error"]["param"]) == (400, "base")  # type: ignore[index]
+    loaded = {"lora_name": "sql", "lora_path": made, "base_model_name": base}
+    assert gateway.call("POST", "/v1/load_lora_adapter", loaded).status == 400
+    assert add(gateway, path=made, base="mlx-community/Qwen3-8B-4bit")[0] == 503
+    assert add(gateway, path=made, base="ragweld")[0] == 200
+
+
+@pytest.fixture
+def hub(gateway: Served, made: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A repository in Hugging Face's cache as it lays it out, with no network."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    root = tmp_path / "hub" / "models--me--sql-adapter"
+    for folder in ("refs", "blobs", "snapshots/abc"):
+        (root / folder).mkdir(parents=True)
+    (root / "refs" / "main").write_text("abc")
+    for number, path in enumerate((gateway.context.home / made).iterdir()):
+        shutil.copyfile(path, root / "blobs" / str(number))
+        (root / "snapshots" / "abc" / path.name).symlink_to(f"../../blobs/{number}")
+    return "me/sql-adapter"
+
+
+def test_an_adapter_comes_from_hugging_faces_cache_by_both_routes(gateway: Served, made: str, hub: str) -> None:
+    status, added = add(gateway, repo=hub, name="sql")
+    assert status == 200, added
+    assert add(gateway, path=made)[1]["id"] == added["id"]
+    loaded = gateway.call("POST", "/v1/load_lora_adapter", {"lora_name": "sql2", "lora_path": hub})
+    assert loaded.status == 200, loaded.body
+
+
+def test_a_repo_that_cannot_be_fetched_says_what_to_do(gateway: Served, hub: str) -> None:
+    for route, body in (("/api/adapters", {"repo": "me/other"}), ("/v1/load_lora_adapter", LOAD_OTHER)):
+        reply = gateway.call("POST", route, body)
+        assert (reply.status, reply.error["code"]) == (503, "hub_unreachable")
+        assert "`hf download me/other`" in reply.error["message"] and "by its path" in reply.error["message"]
+    assert add(gateway, repo="no repository")[1]["error"]["param"] == "repo"  # type: ignore[index]
+
+
+LOAD_OTHER = {"lora_name": "other", "lora_path": "me/other"}

@@ -128,8 +128,10 @@ def test_unknown_adapters_and_bases_are_errors_and_never_a_base_answer(house: Ho
         async with running(house) as engine:
             with pytest.raises(NotFound):
                 await engine.resolve(ModelRef(None, "nobody"))
-            with pytest.raises(Unavailable):
+            with pytest.raises(NotFound, match="no base 'mlx-community/Other'"):
                 await engine.resolve(ModelRef(BaseId("mlx-community/Other"), None))
+            with pytest.raises(Unavailable, match="hf download mlx-community/Qwen3-8B-8bit"):
+                await engine.resolve(ModelRef(BaseId("mlx-community/Qwen3-8B-8bit"), None))
 
     run(scene())
 

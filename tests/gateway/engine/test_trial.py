@@ -32,7 +32,7 @@ async def heard(house: House) -> str:
     async with running(house) as engine:
         voice = await engine.resolve(ModelRef(None, "base"))
         tokens = await voice.prompt_tokens([QUESTION], (), thinking=False)
-        adapter_id = await engine.check_adapter(house.folders[1])
+        adapter_id = await engine.check_adapter(house.folders[1], BaseId(str(house.base)))
         return (await answer(engine, Generation(tokens, adapter_id, 8, sampling=GREEDY)))[0]
 
 
@@ -76,10 +76,10 @@ def test_before_an_alias_is_moved_by_hand_the_prompt_is_asked_too(house: House, 
         bad = with_golden(house, tmp_path, "surely not this")
         async with running(house) as engine:
             with pytest.raises(InvalidAdapter, match="failed the golden prompt: it answers"):
-                await engine.check_adapter(house.store.folder(bad))
+                await engine.check_adapter(house.store.folder(bad), BaseId(str(house.base)))
             (house.store.folder(bad) / GOLDEN_FILE).write_text("{}")
             with pytest.raises(InvalidAdapter, match="its golden prompt cannot be read"):
-                await engine.check_adapter(house.store.folder(bad))
+                await engine.check_adapter(house.store.folder(bad), BaseId(str(house.base)))
 
     run(scene())
 

@@ -1,0 +1,82 @@
+"""Adapters of a base that is not the default one: added, listed, asked for by name, activated and promoted by curl."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from catalog import models
+from catalog.adapters import content_id
+from catalog.runs import Ended
+from catalog.settings import Settings
+from gateway.main import engine as make_engine
+from tests.gateway.serving import Reply, Served, served, wait_until
+from tests.gateway.test_run_stream import PLAN
+from tests.tiny_base import write_adapter, write_base
+
+FOLDER = "models/learning-agent-epstein-files-1"
+
+
+@pytest.fixture
+def bases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """The default base and another, of one shape."""
+    default, other = (write_base(tmp_path / f"base{seed}", seed=seed) for seed in (0, 1))
+    monkeypatch.setattr(models, "known_bases", lambda training: {str(default), str(other)})
+    return default, other
+
+
+@pytest.fixture
+def gateway(bases: tuple[Path, Path], tmp_path: Path) -> Iterator[Served]:
+    settings = Settings.model_validate({"training": {"ragweld_agent_base_model": str(bases[0])}})
+    with served(tmp_path / "home", make_engine(settings, tmp_path / "home"), settings) as running:
+        wait_until(lambda: running.call("GET", "/readyz").status == 200, "readiness", 60)
+        write_adapter(running.context.home / "models" / "theirs", bases[1], seed=4)
+        yield running
+
+
+def speaker(reply: Reply) -> str:
+    assert reply.status == 200, reply.body
+    return str(reply.json()["model"])
+
+
+def test_an_adapter_of_another_base_is_added_and_answers_there_by_its_bare_name(
+    gateway: Served, bases: tuple[Path, Path]
+) -> None:
+    body = {"path": "models/theirs", "base": str(bases[1]), "name": "theirs", "activate": True}
+    added = gateway.call("POST", "/api/adapters", body).json()
+    assert (added["base"], added["active"]) == (str(bases[1]), True)
+    theirs = f"ragweld:{bases[1]}@{added['id'][:12]}"
+    assert speaker(gateway.chat(max_tokens=1, model="theirs")) == theirs
+    assert speaker(gateway.chat(max_tokens=1, model="ragweld@theirs")) == theirs
+    assert speaker(gateway.chat(max_tokens=1, model=f"ragweld:{bases[1]}")) == theirs
+    assert speaker(gateway.chat(max_tokens=1)) == f"ragweld:{bases[0]}@base"
+    assert speaker(gateway.chat(max_tokens=1, model=f"ragweld:{bases[0]}@theirs")).startswith(f"ragweld:{bases[0]}@")
+    listed = {one["id"]: (one["root"], one["parent"]) for one in gateway.call("GET", "/v1/models").json()["data"]}
+    assert listed["theirs"] == listed[theirs] == (str(bases[1]), f"ragweld:{bases[1]}@base")
+    assert not (gateway.context.home / FOLDER).exists(), "the watched folder is the default base's"
+
+
+def test_vllms_base_model_name_is_honoured(gateway: Served, bases: tuple[Path, Path]) -> None:
+    body = {"lora_name": "theirs", "lora_path": "models/theirs", "base_model_name": f"ragweld:{bases[1]}"}
+    assert gateway.call("POST", "/v1/load_lora_adapter", body).status == 200
+    assert speaker(gateway.chat(max_tokens=1, model="theirs")).startswith(f"ragweld:{bases[1]}@")
+
+
+def test_a_run_of_another_base_is_promoted_there(gateway: Served, bases: tuple[Path, Path]) -> None:
+    store = gateway.context.runs
+    run = store.create("default", PLAN.model_copy(update={"base": str(bases[1])}))
+    claimed = store.claim_next()
+    assert claimed is not None
+    store.apply(
+        run.run_id,
+        Ended("completed", adapter_id=content_id(write_adapter(store.model_folder(run.run_id), bases[1], 5))),
+    )
+    claimed.claim.release()
+    promoted = gateway.call("POST", f"/api/agent/train/run/{run.run_id}/promote", {}).json()
+    assert speaker(gateway.chat(max_tokens=1, model=f"ragweld:{bases[1]}")).endswith(promoted["adapter_id"][:12])
+    assert speaker(gateway.chat(max_tokens=1)) == f"ragweld:{bases[0]}@base"
+    assert not (gateway.context.home / FOLDER).exists()
+    back = gateway.call("POST", "/api/adapters/rollback", {"base": str(bases[1])}).json()
+    assert (back["base"], back["adapter_id"]) == (str(bases[1]), None)
