@@ -33,6 +33,7 @@ from gateway.api import (
     pictures,
     runs,
     studio,
+    tokens,
 )
 from gateway.border import Border
 from gateway.context import Context
@@ -44,6 +45,7 @@ ROOMS = (
     chats,
     completions,
     embeddings,
+    tokens,
     models,
     files,
     fine_tuning,

@@ -24,6 +24,8 @@ _CHAT = frozenset(
         ("POST", "/v1/chat/completions"),
         ("POST", "/v1/completions"),
         ("POST", "/v1/embeddings"),
+        ("POST", "/tokenize"),
+        ("POST", "/detokenize"),
         ("POST", "/api/kg/extract"),
         ("POST", "/api/feedback"),
         ("GET", "/v1/models"),

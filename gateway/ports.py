@@ -49,8 +49,8 @@ class Voice(Protocol):
     ) -> tuple[int, ...]:
         """Raises InvalidRequest."""
 
-    async def text_tokens(self, text: str) -> tuple[int, ...]:
-        """A text as the model reads it, without a chat template."""
+    async def text_tokens(self, text: str, *, special: bool = True) -> tuple[int, ...]:
+        """A text as the model reads it, without a chat template; `special` with what every text begins with."""
 
     async def text_of(self, tokens: Sequence[int]) -> str:
         """Tokens as text; raises InvalidRequest when one is none of this model's."""

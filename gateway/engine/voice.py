@@ -62,9 +62,9 @@ class EngineVoice:
         tokens = await asyncio.to_thread(chat.prompt_tokens, self.served.tokenizer, messages, tools, thinking=thinking)
         return tuple(tokens)
 
-    async def text_tokens(self, text: str) -> tuple[int, ...]:
-        """A text as the model reads it, without a chat template; with what its tokenizer begins every text with."""
-        return tuple(await asyncio.to_thread(self.served.tokenizer.encode, text))
+    async def text_tokens(self, text: str, *, special: bool = True) -> tuple[int, ...]:
+        """A text as the model reads it, without a chat template; `special` with what every text begins with."""
+        return tuple(await asyncio.to_thread(self.served.tokenizer.encode, text, add_special_tokens=special))
 
     async def text_of(self, tokens: Sequence[int]) -> str:
         """Tokens as text; raises InvalidRequest when one is none of this model's."""

@@ -261,6 +261,11 @@ def parse(body: bytes) -> ParsedChat:
     plain = strict_json.parse(body)
     if not isinstance(plain, dict):
         raise InvalidRequest("The body must be a JSON object.", param="$")
+    return read(plain)
+
+
+def read(plain: Mapping[str, Any]) -> ParsedChat:
+    """Judge a request that was read; raises InvalidRequest with `param` the path of the fault."""
     try:
         request = msgspec.convert(plain, ChatRequest)
     except msgspec.ValidationError as error:

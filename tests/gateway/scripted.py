@@ -175,7 +175,7 @@ class ScriptedVoice:
         engine.messages, engine.tools, engine.thinking = list(messages), list(tools), thinking
         return tuple(range(7))
 
-    async def text_tokens(self, text: str) -> tuple[int, ...]:
+    async def text_tokens(self, text: str, *, special: bool = True) -> tuple[int, ...]:
         return tuple(text.encode())
 
     async def text_of(self, tokens: Sequence[int]) -> str:
