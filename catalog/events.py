@@ -8,6 +8,7 @@ A file is read from either end, and no further than somebody asks.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Iterator
@@ -138,6 +139,12 @@ def read_lines_back(
             held = first + b"\n"
         if held.endswith(b"\n"):
             yield StoredLine(end, held[:-1])
+
+
+def read_latest(path: Path, count: int) -> list[Event]:
+    """The last `count` events of a run, oldest first; what came before them is not read."""
+    latest = [Event.model_validate_json(stored.line) for stored in itertools.islice(read_lines_back(path), count)]
+    return latest[::-1]
 
 
 def read_events(path: Path) -> list[Event]:

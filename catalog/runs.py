@@ -9,8 +9,9 @@ and the next reader of a silent one marks the run `stalled`. `tests/catalog/test
 from __future__ import annotations
 
 import builtins
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +26,8 @@ from catalog.errors import Conflict, NotFound
 from catalog.events import Event
 from catalog.ids import checked_name, new_run_id
 from catalog.plan import Plan
+
+log = logging.getLogger(__name__)
 
 RUNS_FOLDER = Path("data/agent_train_runs")
 
@@ -331,6 +334,7 @@ class RunStore:
         self._clock = clock
         self._stalled_after_s = stalled_after_s
         self._cancel_unheard_after_s = cancel_unheard_after_s
+        self._spoiled: set[str] = set()
 
     def folder(self, run_id: str) -> Path:
         """The run's folder; raises NotFound when there is none."""
@@ -359,6 +363,18 @@ class RunStore:
     def read(self, run_id: str) -> Run:
         """The run as it was last written."""
         return self._read(self.folder(run_id))
+
+    def readable(self, run_ids: Iterable[str]) -> Iterator[Run]:
+        """Those runs as they were last written; one whose file is spoiled hides no other, and is told once."""
+        for run_id in run_ids:
+            try:
+                yield self._read(self.root / run_id)
+            except FileNotFoundError:
+                continue
+            except ValueError as error:
+                if run_id not in self._spoiled:
+                    self._spoiled.add(run_id)
+                    log.warning("%s: its run.json cannot be read: %s", run_id, error)
 
     def list(self, scope: str | None = None, limit: int | None = None) -> builtins.list[Run]:
         """Newest first."""
@@ -461,7 +477,7 @@ class RunStore:
         return self.root / run_id / "owner.lock"
 
     def _read_all(self) -> builtins.list[Run]:
-        return [self._read(path.parent) for path in self.root.glob("*/run.json")]
+        return builtins.list(self.readable(path.parent.name for path in self.root.glob("*/run.json")))
 
     def _read(self, folder: Path) -> Run:
         return Run.model_validate_json((folder / "run.json").read_bytes())

@@ -13,6 +13,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -92,6 +93,10 @@ class FileStore:
     def content_path(self, file_id: str) -> Path:
         """Where the bytes of a file lie; raises NotFound."""
         return self.root / self.get(file_id).id / file_id
+
+    def settled(self) -> AbstractContextManager[None]:
+        """While the block runs nobody else forgets a file, nor begins to need one: see who asks for it."""
+        return files.exclusive_lock(self.root.with_name("files.lock"))
 
     def delete(self, file_id: str) -> None:
         """Forget a file; raises NotFound."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -66,6 +67,8 @@ class Context:
     """Of the settings' file, and of the keys' where keys are asked for."""
     started_at: float
     """Unix time, for `created` of models."""
+    verifying: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a run's files are hashed: two at a time would only halve each one's disk."""
     clock: Callable[[], float] = time.monotonic
     draw: Callable[[], float] = random.random
     """Uniform in [0, 1)."""

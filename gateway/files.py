@@ -1,5 +1,4 @@
-"""What the gateway does for uploaded files: judge, keep, list, hand out, forget. Blocking, but
-for `incoming`.
+"""What the gateway does for uploaded files: judge, keep, list, hand out, forget. Blocking, but for `incoming`.
 
 A file for fine-tuning is read whole before it is kept, and refused with every defect at its line and field. One that a
 run still needs cannot be deleted. `tests/gateway/test_files_api.py`.
@@ -52,7 +51,8 @@ def keep(form: Form, source: Path, store: FileStore, runs: RunStore) -> StoredFi
             datasets.verify(source, name=filename)
         except InvalidDataset as error:
             raise InvalidFile(error.message, defects=error.defects) from error
-    store.sweep(in_use(runs))
+    with store.settled():
+        store.sweep(in_use(runs))
     return store.keep(source, filename, purpose, expires_after_s)
 
 
@@ -100,10 +100,11 @@ def in_use(runs: RunStore) -> frozenset[str]:
 
 def delete(file_id: str, store: FileStore, runs: RunStore) -> None:
     """Forget a file; raises NotFound, or Conflict while a run needs it."""
-    store.get(file_id)
-    if file_id in in_use(runs):
-        raise Conflict(f"A run still needs {file_id}.", hint="Cancel it first.", code="file_in_use")
-    store.delete(file_id)
+    with store.settled():
+        store.get(file_id)
+        if file_id in in_use(runs):
+            raise Conflict(f"A run still needs {file_id}.", hint="Cancel it first.", code="file_in_use")
+        store.delete(file_id)
 
 
 def view(file: StoredFile) -> dict[str, Any]:

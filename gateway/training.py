@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from catalog import datasets, events
 from catalog.adapters import AdapterStore, AliasMove
 from catalog.base import locate
-from catalog.errors import Conflict
+from catalog.errors import Conflict, NotFound
 from catalog.ids import AdapterId, BaseId
 from catalog.plan import Profile, RunRequest, check_fits, resolve
 from catalog.runs import NO_LABELS, Decided, Labels, Promotion, Run, RunStore, stamp
@@ -84,7 +84,11 @@ def start(request: RunRequest, settings: Settings, home: Path, runs: RunStore, l
     plan = resolve(request, settings.training, profile, validation_path)
     for form in forms:
         check_fits(plan.objective, form.name, is_preference=form.is_preference)
-    return runs.create(request.scope, plan, labels)
+    with FileStore(home).settled():
+        for file in (path, measured_on):
+            if file is not None and not file.exists():
+                raise NotFound(f"The dataset {file.name} was removed meanwhile.", param="dataset_path")
+        return runs.create(request.scope, plan, labels)
 
 
 def _verify_gate(request: RunRequest, settings: Settings, home: Path) -> None:

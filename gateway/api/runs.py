@@ -13,7 +13,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from catalog import events, verify
 from catalog.adapters import AliasMove
-from catalog.errors import Unavailable
+from catalog.errors import Overloaded, Unavailable
 from catalog.ids import BaseId
 from catalog.plan import Profile, RunRequest
 from catalog.runs import CancelRequested, PauseRequested, ResumeRequested, Run, Wish
@@ -23,6 +23,8 @@ from gateway.context import Context
 from gateway.training import DiffRequest, RollbackRequest
 
 MAX_LISTED = 10_000
+VERIFY_AGAIN_S = 5.0
+"""A base of some gigabytes is read in so long."""
 
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LISTED)]
 Chosen = Annotated[str, QueryParameter(max_length=8192)]
@@ -84,7 +86,7 @@ async def get_metrics(request: Request[Any, Any, Any], run_id: FromPath[str], li
 
     def read() -> list[events.Event]:
         runs.folder(run_id)
-        return events.read_events(runs.metrics_path(run_id))[-limit:]
+        return events.read_latest(runs.metrics_path(run_id), limit)
 
     found = await asyncio.to_thread(read)
     return {"run_id": run_id, "events": [event.model_dump(mode="json", exclude_none=True) for event in found]}
@@ -134,13 +136,16 @@ async def _no_content(scope: Scope, receive: Receive, send: Send) -> None:
 
 @get("/api/agent/train/run/{run_id:str}/verify")
 async def verify_run(request: Request[Any, Any, Any], run_id: FromPath[str]) -> dict[str, Any]:
-    """What the run's files say, derived again; reads all of them, and the base's."""
+    """What the run's files say, derived again; reads all of them, and the base's. One at a time, others get 429."""
     here = context.of(request)
+    if here.verifying.locked():
+        raise Overloaded("Another run is being verified.", retry_after_s=VERIFY_AGAIN_S)
 
     def derive() -> verify.Verification:
         return verify.verify(here.runs.get(run_id), here.runs, here.adapters, here.home)
 
-    return (await asyncio.to_thread(derive)).model_dump(mode="json")
+    async with here.verifying:
+        return (await asyncio.to_thread(derive)).model_dump(mode="json")
 
 
 @post("/api/agent/train/run/{run_id:str}/cancel", status_code=200)

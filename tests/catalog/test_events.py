@@ -48,6 +48,15 @@ def test_read_from_the_end_it_is_the_same_lines(lines: list[bytes], unfinished: 
             assert list(back)[::-1] == stored[: count + 1]
 
 
+def test_the_latest_are_read_without_what_came_before_them(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b"what nobody can read\n" * 10_000)
+    for step in range(9):
+        events.append(path, Event(type="telemetry", ts=STAMP, run_id="r", step=step))
+    assert [event.step for event in events.read_latest(path, 4)] == [5, 6, 7, 8]
+    assert events.read_latest(tmp_path / "none.jsonl", 4) == []
+
+
 def test_an_unfinished_line_is_left_for_later(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     events.append(path, Event(type="log", ts=STAMP, run_id="r", message="whole"))

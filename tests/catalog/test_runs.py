@@ -251,3 +251,17 @@ def test_unknown_and_unsafe_run_ids_are_refused(tmp_path: Path) -> None:
         store.get("nobody")
     with pytest.raises(InvalidRequest):
         store.get("../../etc")
+
+
+def test_a_run_whose_file_is_spoiled_hides_no_other_and_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = RunStore(tmp_path)
+    spoiled, sound = (store.create("default", PLAN).run_id for _ in range(2))
+    (store.root / spoiled / "run.json").write_bytes(b'{"run_id"')
+    assert [run.run_id for run in store.list()] == [run.run_id for run in store.list()] == [sound]
+    assert store.has_queued()
+    claimed = store.claim_next()
+    assert claimed is not None and claimed.run.run_id == sound
+    claimed.claim.release()
+    assert [spoiled in record.getMessage() for record in caplog.records] == [True]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import Any
 import openai
 import pytest
 
-from catalog.runs import CancelRequested
+from catalog.runs import CancelRequested, Run, RunStore
 from catalog.settings import Settings
+from gateway import files
 from gateway.border import UPLOAD_BYTES_PER_S
-from tests.gateway.scripted import ScriptedEngine
-from tests.gateway.serving import Served, served
+from tests.gateway.scripted import BASE, ScriptedEngine
+from tests.gateway.serving import Reply, Served, served
 from tests.gateway.test_run_stream import PLAN
 
 BOUNDARY = "xyz"
@@ -196,6 +198,33 @@ def test_a_file_that_a_run_needs_stays_until_the_run_has_ended(gateway: Served) 
     assert (reply.status, reply.error["code"]) == (409, "file_in_use")
     gateway.context.runs.apply(run.run_id, CancelRequested())
     assert gateway.call("DELETE", f"/v1/files/{made.id}").status == 200
+
+
+class _Meanwhile(RunStore):
+    """Lets somebody else act once while it is being looked at, for as long as that takes or a second."""
+
+    act: threading.Thread | None = None
+
+    def list(self, scope: str | None = None, limit: int | None = None) -> list[Run]:
+        found, act, self.act = super().list(scope, limit), self.act, None
+        if act is not None:
+            act.start()
+            act.join(1)
+        return found
+
+
+def test_a_run_that_is_begun_while_its_file_is_deleted_has_it_or_is_not_begun(gateway: Served) -> None:
+    made = gateway.client().files.create(file=("a.jsonl", rows(20)), purpose="fine-tune")
+    replies: list[Reply] = []
+    asked = {"dataset_path": made.id, "base": BASE}
+    store = _Meanwhile(gateway.context.home)
+    store.act = act = threading.Thread(
+        target=lambda: replies.append(gateway.call("POST", "/api/agent/train/start", asked))
+    )
+    files.delete(made.id, gateway.context.files, store)
+    act.join()
+    assert [reply.status for reply in replies] == [404], replies
+    assert gateway.context.runs.list() == []
 
 
 @pytest.mark.parametrize("path", ["/v1/files/file-none", "/v1/files/file-none/content", "/v1/files/..%2f..%2fx"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from catalog.runs import Ended, Paused, RunStore, Summary
 from catalog.settings import Settings
 from gateway import training
 from tests.gateway.scripted import BASE, ScriptedEngine
-from tests.gateway.serving import Reply, Served, served
+from tests.gateway.serving import DEADLINE_S, Reply, Served, served, wait_until
 from tests.gateway.test_run_stream import running
 
 START = "/api/agent/train/start"
@@ -314,3 +315,14 @@ def test_an_objective_that_does_not_fit_its_rows_is_400_with_what_to_set(
     assert (reply.status, reply.error["param"]) == (400, param), reply.body
     assert words in reply.error["message"]
     assert gateway.call("GET", "/api/agent/train/runs").json() == {"runs": []}
+
+
+def test_one_run_is_verified_at_a_time_and_others_are_told_to_come_again(gateway: Served) -> None:
+    path = f"{RUN}/{completed(gateway.context.runs, 1.0)}/verify"
+    verifying = gateway.context.verifying
+    asyncio.run_coroutine_threadsafe(verifying.acquire(), gateway.loop).result(DEADLINE_S)
+    reply = gateway.call("GET", path)
+    assert (reply.status, reply.error["code"], reply.headers["retry-after"]) == (429, "overloaded", "5")
+    gateway.loop.call_soon_threadsafe(verifying.release)
+    wait_until(lambda: gateway.call("GET", path).status == 200, "its turn")
+    wait_until(lambda: not verifying.locked(), "its end")

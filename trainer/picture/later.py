@@ -31,7 +31,7 @@ NEVER_FINISHED: frozenset[Status] = frozenset({"interrupted"})
 def newest_unfinished(store: RunStore) -> Run | None:
     """The ended run that was created last among those whose surface is not whole."""
     markers = store.root.glob(f"*/{PICTURE_FOLDER}/{UNFINISHED}")
-    runs = [store.read(marker.parents[1].name) for marker in markers]
+    runs = store.readable(marker.parents[1].name for marker in markers)
     ended = [run for run in runs if run.status in ENDED - NEVER_FINISHED]
     return max(ended, key=lambda run: (run.created_at, run.run_id), default=None)
 

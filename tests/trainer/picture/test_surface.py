@@ -16,7 +16,7 @@ from catalog.adapters import AdapterStore
 from catalog.events import read_events
 from catalog.pictures import Surface
 from catalog.plan import Plan
-from catalog.runs import Run, RunStore
+from catalog.runs import CancelRequested, Run, RunStore
 from tests.trainer.conftest import MakePlan, fact
 from trainer import lesson
 from trainer.evaluate import measure
@@ -165,6 +165,19 @@ def test_during_the_run_the_surface_takes_no_more_than_its_share(
     )
     assert len(painted) > 10
     assert sum(painted[:-1]) <= share * now[0] + 0.5
+
+
+def test_a_run_whose_file_is_spoiled_keeps_no_other_from_being_finished(tmp_path: Path, plan: Plan) -> None:
+    store = RunStore(tmp_path)
+    spoiled, sound = (store.create("default", plan).run_id for _ in range(2))
+    store.apply(sound, CancelRequested())
+    for run_id in (spoiled, sound):
+        marker = pictures.folder(store, run_id) / pictures.UNFINISHED
+        marker.parent.mkdir(parents=True)
+        marker.touch()
+    (store.root / spoiled / "run.json").write_bytes(b"{}")
+    found = later.newest_unfinished(store)
+    assert found is not None and found.run_id == sound
 
 
 def test_after_the_run_it_yields_to_a_queued_run_and_goes_on_later(home: Home, plan: Plan) -> None:
