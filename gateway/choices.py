@@ -13,7 +13,7 @@ from functools import partial
 
 from gateway.engine.requests import Finish, Piece, TokenLogprob
 from gateway.probation import TAIL_CHARS, goes_in_circles
-from gateway.speech import Call, Part, Splitter
+from gateway.speech import Call, Part, Splitter, Words
 from gateway.wire.answer import FinishReason
 
 Item = tuple[int, Piece | Finish]
@@ -27,7 +27,9 @@ class Choice:
     splitter: Splitter
     calls: int = 0
     logprobs: list[TokenLogprob] = field(default_factory=list)
-    """Of words that were not shown yet."""
+    """Of words that were shown; each goes out with the next of them."""
+    held_logprobs: list[TokenLogprob] = field(default_factory=list)
+    """Of text that may become words: what a marker, a call or the spaces around them were made of has none."""
     tokens: int = 0
     thought_tokens: int = 0
     finish: FinishReason | None = None
@@ -51,14 +53,23 @@ class Choice:
             self.tail = (self.tail + item.text)[-TAIL_CHARS:]
             if was_thinking or self.splitter.is_thinking:
                 self.thought_tokens += item.tokens
-            elif not self.splitter.is_calling:
-                self.logprobs += item.logprobs
+                self.held_logprobs.clear()
+            else:
+                self.held_logprobs += item.logprobs
+        self._settle_logprobs(parts)
         parts = self._count_calls(parts, one_call)
         if isinstance(item, Finish):
             self.finish = "tool_calls" if self.calls and item.reason == "stop" else item.reason
         elif one_call and self.calls:
             self.finish = "tool_calls"
         return parts
+
+    def _settle_logprobs(self, parts: Sequence[Part]) -> None:
+        if any(isinstance(part, Words) for part in parts):
+            self.logprobs += self.held_logprobs
+            self.held_logprobs.clear()
+        elif not self.splitter.holds_back:
+            self.held_logprobs.clear()
 
     def _count_calls(self, parts: list[Part], one_call: bool) -> list[Part]:
         kept: list[Part] = []

@@ -68,8 +68,9 @@ class Splitter:
         return self._mode is _Mode.THINKING
 
     @property
-    def is_calling(self) -> bool:
-        return self._mode is _Mode.TOOL
+    def holds_back(self) -> bool:
+        """Whether there is text of which it is not certain yet what it will be."""
+        return bool(self._held)
 
     def feed(self, text: str) -> list[Part]:
         """What is certain after this text."""

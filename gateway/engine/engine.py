@@ -222,8 +222,9 @@ class Engine:
 
     async def _load(self, base: BaseId) -> Served:
         served: Served = await told(partial(self._live_worker().load, base))
+        if base not in self._served:  # several may have asked for it at once
+            log.info("engine: %s is loaded in %s on %s", base, served.precision, device.current().name)
         self._served[base] = served
-        log.info("engine: %s is loaded in %s on %s", base, served.precision, device.current().name)
         return served
 
     def _is_alive(self) -> bool:

@@ -197,13 +197,16 @@ def _compiled(schema: str, param: str) -> str:
     try:
         source: str = LLMatcher.grammar_from_json_schema(schema)
     except ValueError as error:
-        raise InvalidRequest(f"The schema cannot be used: {error}", param=param) from error
+        raise InvalidRequest(f"The schema cannot be used: {_first_line(str(error))}", param=param) from error
     _check(source, param)
     return source
 
 
 def _first_line(problem: str) -> str:
-    return problem.partition("\n")[0]
+    """What is wrong, without the drawing below it; a pattern's own fault stands in its last line."""
+    first, _, rest = problem.strip().partition("\n")
+    last = rest.rpartition("\n")[2].strip()
+    return f"{first} {last}" if first.endswith(":") and last.startswith("error:") else first
 
 
 def _check(source: str, param: str) -> None:

@@ -91,6 +91,8 @@ class Residence:
         self._ends = frozenset(base.tokenizer.eos_token_ids)
         self._rows: set[Row] = set()
         self._waiting: deque[Row] = deque()
+        self._passed = 0
+        """Rows that were let in since the first of those that wait for a slot came."""
         self._batch = self._new_batch()
         self.served = _served(base, self._model, self._compiler)
         self.used_at = time.monotonic()
@@ -130,8 +132,14 @@ class Residence:
         return self._table.resident
 
     def admit(self, row: Row) -> None:
-        """Let a row in, or let it wait for its adapter's slot; what it cannot be is told to it."""
+        """Let a row in, or let it wait for its adapter's slot; what it cannot be is told to it.
+
+        One that waits is passed by a batch of others at most: then those wait too, and a slot becomes free.
+        """
         self.used_at = time.monotonic()
+        if row.adapter is not None and self._waiting and self._passed >= self._limits.max_rows:
+            self._waiting.append(row)
+            return
         try:
             is_in = row.adapter is None or self.make_resident(row.adapter)
         except RagweldError as error:
@@ -140,6 +148,7 @@ class Residence:
         if not is_in:
             self._waiting.append(row)
             return
+        self._passed = self._passed + 1 if self._waiting else 0
         slot = self._table.pin(row.adapter_id)
         try:
             self._insert(row, slot)

@@ -185,6 +185,26 @@ def test_logprobs_plain_and_streaming_agree(gateway: Served, engine: ScriptedEng
     assert [token for part in streamed for token in part["content"]] == content
 
 
+@pytest.mark.parametrize(
+    ("said", "with_logprobs"),
+    [
+        (("<thi", "nk>\n", "Hm.", "\n</think>", "\n\n", "Paris", "."), ["<6>", "<7>"]),
+        (("See. ", "<tool_", "call>", CALL.removeprefix("<tool_call>"), "\n\n", "Done"), ["<1>", "<6>"]),
+        (("1 <", " 2"), ["<1>", "<2>"]),
+        (("<tool_call>{oops", "</tool_call>"), ["<1>", "<2>"]),
+    ],
+)
+def test_logprobs_are_those_of_what_is_said(
+    gateway: Served, engine: ScriptedEngine, said: tuple[str, ...], with_logprobs: list[str]
+) -> None:
+    engine.script = words(*said)
+    (choice,) = gateway.chat(logprobs=True, tools=TOOLS).json()["choices"]
+    assert [token["token"] for token in choice["logprobs"]["content"]] == with_logprobs
+    *chunks, _ = stream(gateway, logprobs=True, tools=TOOLS)
+    parts = [c["choices"][0]["logprobs"] for c in chunks if c["choices"][0]["logprobs"]]
+    assert [token["token"] for part in parts for token in part["content"]] == with_logprobs
+
+
 REFUSALS: list[tuple[RagweldError, int, str]] = [
     (ContextLengthExceeded("Too long.", param="messages"), 400, "context_length_exceeded"),
     (InvalidAdapter("q_proj.lora_a has shape (3, 3).", tensor="q_proj.lora_a"), 400, "invalid_adapter"),

@@ -112,6 +112,25 @@ def test_a_base_that_is_answering_never_leaves(house: House, others: list[Path])
     run(scene())
 
 
+def test_a_base_that_is_idle_for_too_long_leaves_by_itself_and_comes_back(house: House) -> None:
+    settings = house.settings()
+    training = settings.training.model_copy(update={"ragweld_agent_unload_after_sec": 1})
+
+    async def scene() -> None:
+        engine = Engine(settings.model_copy(update={"training": training}), house.home)
+        await engine.start()
+        try:
+            await until(lambda: engine.state().ready)
+            before = (await say(engine, None))[1]
+            await until(lambda: engine.state().loaded_bases == ())
+            assert engine.state().ready, "it still answers"
+            assert (await say(engine, None))[1] == before
+        finally:
+            await engine.stop()
+
+    run(scene())
+
+
 def test_an_adapter_of_another_base_is_refused_by_its_tensor(house: House, tmp_path: Path) -> None:
     with other_shape(tmp_path) as wide:
         theirs = house.store.put(write_adapter(tmp_path / "wide-adapter", wide, seed=1))

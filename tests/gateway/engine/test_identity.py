@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import shutil
 
 import pytest
@@ -65,6 +66,28 @@ def test_more_adapters_than_slots_wait_for_one_and_answer_as_themselves(house: H
             assert [text for text, _ in await got] == alone * 3
             assert len(engine.counters.resident) <= 2
             await until(lambda: engine.counters.waiting == 0 and not engine.counters.waiting_slots)
+
+    run(scene())
+
+
+def test_who_waits_for_a_slot_is_not_passed_for_ever(house: House) -> None:
+    async def scene() -> None:
+        async with running(house, adapter_slots=1, max_rows=4) as engine:
+            tokens = await prompt(engine, "hello")
+            often, seldom = (Generation(tokens, adapter, 4, sampling=GREEDY) for adapter in house.ids[:2])
+            stream = engine.generate(dataclasses.replace(often, max_tokens=1500))
+            await anext(stream)
+            waits = asyncio.create_task(answer(engine, seldom))
+            await until(lambda: engine.counters.waiting == 1)
+            for _ in range(4):
+                await answer(engine, often)
+            late = asyncio.create_task(answer(engine, often))
+            await until(lambda: engine.counters.waiting == 2)
+            await answer(engine, dataclasses.replace(often, adapter_id=None))
+            assert not waits.done() and not late.done()
+            await stream.aclose()
+            await asyncio.gather(waits, late)
+            assert engine.counters.waiting == 0
 
     run(scene())
 
