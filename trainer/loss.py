@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
 
 from catalog.base import blas
+from catalog.base.parts import take_apart
 from catalog.errors import InvalidRequest
 from trainer.batches import POSITIONS_MULTIPLE, Batch
 
@@ -62,12 +62,7 @@ class Scorer:
 
 def scorer(model: nn.Module) -> Scorer:
     """Take `model` apart; raises InvalidRequest when body and head together are not the model (tried on two tokens)."""
-    body = getattr(model, "model", None)
-    head = getattr(model, "lm_head", None) or getattr(getattr(body, "embed_tokens", None), "as_linear", None)
-    if body is not None and head is not None:
-        tokens = mx.array([[0, 1]])
-        whole, parts = model(tokens), head(body(tokens))
-        if whole.shape == parts.shape and mx.allclose(whole, parts, rtol=1e-3, atol=1e-3, equal_nan=True).item():
-            return Scorer(cast(Forward, body), cast(Forward, head), int(whole.shape[-1]))
+    if (parts := take_apart(model)) is not None:
+        return Scorer(parts.body, parts.head, parts.vocabulary)
     kind = getattr(model, "model_type", type(model).__name__)
     raise InvalidRequest(f"Bases of type {kind!r} cannot be trained yet.", hint="Qwen3 and Llama can.", param="base")

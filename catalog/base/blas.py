@@ -44,6 +44,14 @@ def limit_threads(count: int) -> None:
     library = None if sys.platform == "darwin" else _openblas()
     if library is not None:
         library.openblas_set_num_threads(count)
+        threads.cache_clear()
+
+
+@cache
+def threads() -> int:
+    """How many threads OpenBLAS may use now; 0 where it is not there."""
+    library = None if sys.platform == "darwin" else _openblas()
+    return int(library.openblas_get_num_threads()) if library is not None else 0
 
 
 @cache

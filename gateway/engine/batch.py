@@ -59,7 +59,7 @@ class Batch:
             self._prefill.join(joining)
         if (through := self._prefill.step()) is None:
             return
-        begun = Decoding(self._model, *through)
+        begun = Decoding(self._model, through)
         if self._decoding is None:
             self._decoding = begun
         else:

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from catalog.base import blas
-from gateway.engine.caches import Caches
 from gateway.engine.company import Company
+from gateway.engine.prefill import Through
 from gateway.engine.rows import Row
 from gateway.engine.slots import SlotModel
 
@@ -35,24 +35,21 @@ class Drawn:
 
 
 class Decoding:
-    """Rows with their prompts read: each has one token left that was not computed yet."""
+    """Rows whose prompts were read; the next token of each is under way."""
 
-    def __init__(self, model: SlotModel, rows: list[Row], caches: Caches) -> None:
-        self.rows = rows
+    def __init__(self, model: SlotModel, through: Through) -> None:
+        self.rows = through.rows
         self._model = model
-        self._caches = caches
-        self._company = Company(rows)
-        self._next: mx.array | None = None
-        self._logprobs: mx.array | None = None
-        self._launch(mx.array([row.unread[-1] for row in rows], dtype=mx.uint32))
-        for row in rows:
-            row.tokens += row.unread
-            row.unread = []
+        self._caches = through.caches
+        self._company = Company(self.rows)
+        self._next: mx.array
+        self._logprobs: mx.array | None
+        last = mx.array([row.tokens[-1] for row in self.rows], dtype=mx.uint32)
+        self._next, self._logprobs = self._company.draw(through.logits, last)
 
     def step(self) -> list[Drawn]:
         """Tokens of all rows; what follows them is under way unless every row ends with these."""
         tokens, logprobs = self._next, self._logprobs
-        assert tokens is not None
         if not all(row.is_at_its_last for row in self.rows):
             self._launch(tokens)
         mx.eval(tokens)  # waits without holding the interpreter
@@ -66,7 +63,6 @@ class Decoding:
 
     def extend(self, other: Decoding) -> None:
         """Let the other's rows in."""
-        assert self._next is not None and other._next is not None
         self._caches.extend(other._caches)
         self._next = mx.concatenate([self._next, other._next])
         self._logprobs = self._both_logprobs(other)
@@ -75,7 +71,7 @@ class Decoding:
     def leave(self, gone: Collection[Row]) -> None:
         """Take rows out; at least one must stay."""
         keep = [place for place, row in enumerate(self.rows) if row not in gone]
-        assert keep and self._next is not None
+        assert keep
         self._caches.filter(keep)
         self._next = self._next[mx.array(keep)]
         self._logprobs = None if self._logprobs is None else self._logprobs[mx.array(keep)]

@@ -1,12 +1,13 @@
 """Rows whose prompts are being read side by side, a chunk at a time, so that open answers go on between the chunks.
 
-All but a prompt's last token are read; from that one it is decoded. Shorter prompts are padded behind for a chunk, as
-mlx-lm's caches want it. Belongs to the engine's thread.
+With a prompt's last chunk come the logits after it, so that its first token takes no step of its own. Shorter prompts
+are padded behind for a chunk, as mlx-lm's caches want it. Belongs to the engine's thread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from catalog.base import blas
 from gateway.engine.caches import Caches
@@ -21,6 +22,15 @@ MIN_CHUNK_TOKENS = 128
 """Of one row in one step, however many read beside it: most first questions are shorter and need one chunk only."""
 CLEAR_EVERY_TOKENS = 4096
 """MLX keeps freed buffers for later ones of the same size; those of chunks come in many sizes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Through:
+    """Rows whose prompts were read, their caches, and the logits [B, V] after them."""
+
+    rows: list[Row]
+    caches: Caches
+    logits: mx.array
 
 
 class Prefill:
@@ -42,18 +52,18 @@ class Prefill:
             self._caches.extend(caches)
         self.rows += rows
 
-    def step(self) -> tuple[list[Row], Caches] | None:
-        """Read one chunk; the rows that are through, which leave, and their caches."""
+    def step(self) -> Through | None:
+        """Read one chunk; the rows that are through, which leave."""
         if self._caches is None:
             return None
-        self._read(self._caches)
-        done = [place for place, row in enumerate(self.rows) if len(row.unread) == 1]
-        if not done:
+        logits = self._read(self._caches)
+        if logits is None:
             return None
+        done = [place for place, row in enumerate(self.rows) if not row.unread]
         through = [self.rows[place] for place in done]
         caches = self._caches.only(done) if len(done) < len(self.rows) else self._caches
         self.leave(through)
-        return through, caches
+        return Through(through, caches, logits)
 
     def leave(self, gone: Collection[Row]) -> None:
         """Take rows out."""
@@ -64,18 +74,17 @@ class Prefill:
             self.rows = [self.rows[place] for place in keep]
             self._caches.filter(keep)
 
-    def _read(self, caches: Caches) -> None:
+    def _read(self, caches: Caches) -> mx.array | None:
+        """Read a chunk of every row; logits [P, V] after the prompts that end with it, None when none does."""
         share = max(self._step_tokens // len(self.rows), min(MIN_CHUNK_TOKENS, self._step_tokens))
-        chunks = [row.unread[: min(share, len(row.unread) - 1)] for row in self.rows]
+        chunks = [row.unread[:share] for row in self.rows]
         longest = max(map(len, chunks))
-        if longest == 0:
-            return
         padding = [longest - len(chunk) for chunk in chunks]
         if any(padding):
             for layer in caches.layers:
                 layer.prepare(lengths=[len(chunk) for chunk in chunks], right_padding=padding)
         tokens = mx.array([chunk + [0] * pad for chunk, pad in zip(chunks, padding, strict=True)])
-        self._model(tokens, caches.layers, route_of([row.slot for row in self.rows]))
+        logits = self._compute(tokens, caches, chunks)
         if any(padding):
             for layer in caches.layers:
                 layer.finalize()
@@ -84,6 +93,19 @@ class Prefill:
             row.tokens += chunk
             del row.unread[: len(chunk)]
         self._clear(sum(map(len, chunks)))
+        return logits
+
+    def _compute(self, tokens: mx.array, caches: Caches, chunks: list[list[int]]) -> mx.array | None:
+        route = route_of([row.slot for row in self.rows])
+        ends = [
+            (place, len(chunk) - 1)
+            for place, (row, chunk) in enumerate(zip(self.rows, chunks, strict=True))
+            if len(chunk) == len(row.unread)
+        ]
+        if ends:
+            return self._model.after(tokens, caches.layers, route, ends)
+        self._model(tokens, caches.layers, route)  # its logits are never evaluated
+        return None
 
     def _clear(self, tokens: int) -> None:
         self._since_cleared += tokens

@@ -14,7 +14,9 @@ from typing import Any
 
 from catalog.base import blas
 from catalog.base.lora import Adapter, LinearShape, linear_shapes
+from catalog.base.parts import take_apart
 from catalog.ids import AdapterId
+from gateway.engine import cpu
 from gateway.engine.magnitudes import Magnitudes
 
 blas.preload()
@@ -106,7 +108,9 @@ class SlotModel:
     """A base whose linear layers get slots as soon as an adapter needs them; others stay as they are."""
 
     def __init__(self, model: nn.Module) -> None:
+        cpu.fit(model)
         self.model = model
+        self._parts = take_apart(model)
         self.shapes = linear_shapes(model)
         self._routing = Routing()
         modules = dict(model.named_modules())
@@ -118,6 +122,14 @@ class SlotModel:
         self._routing.now = route
         logits: mx.array = self.model(tokens, cache=layers)
         return logits
+
+    def after(self, tokens: mx.array, layers: list[Any], route: Route, places: Sequence[tuple[int, int]]) -> mx.array:
+        """Logits [P, V] after these places (row, position) only; computed as `__call__` does."""
+        rows, positions = (mx.array(column) for column in zip(*places, strict=True))
+        if self._parts is None:
+            return self(tokens, layers, route)[rows, positions]
+        self._routing.now = route
+        return self._parts.head(self._parts.body(tokens, cache=layers)[rows, positions])
 
     def write(self, slot: int, adapter: Adapter, slots: int, rank: int) -> None:
         """Write an adapter into a slot of every layer, with `slots` and `rank` where a layer has none yet."""

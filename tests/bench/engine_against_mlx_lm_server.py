@@ -1,4 +1,7 @@
-"""Throughput and time to first token against mlx_lm.server: same base, same prompts, same machine, turn by turn."""
+"""Throughput and time to first token against mlx_lm.server: same base, same prompts, same machine, turn by turn.
+
+Prompts are distinct in every round, so that no prefix cache of either side answers.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,9 @@ def main() -> None:
                 loads: dict[str, list[Load]] = {ours.name: [], theirs.name: []}
                 for round_ in range(arguments.rounds + 1):
                     for server in (ours, theirs):
-                        wanted = asks(streams, EACH[streams], TOKENS[arguments.model], lambda _: {})
+                        wanted = asks(
+                            streams, EACH[streams], TOKENS[arguments.model], lambda _: {}, beginning=f"{round_}."
+                        )
                         load = run_load(server, wanted, ends)
                         if round_ > 0:  # the first warms up
                             loads[server.name].append(load)

@@ -51,7 +51,7 @@ def run_load(server: Server, streams: Sequence[Sequence[Ask]], ends: Sequence[in
 def asks(
     streams: int, each: int, max_tokens: int, extra: Callable[[int], dict[str, Any]], beginning: str = ""
 ) -> list[list[Ask]]:
-    """Distinct prompts, so that no prefix cache of either side answers for another stream."""
+    """Distinct prompts, so that no prefix cache answers for another stream; nor for a load that began otherwise."""
     return [
         [
             Ask(
