@@ -180,6 +180,8 @@ class Ended:
 class Lost:
     """Its trainer died."""
 
+    reason: str = "The trainer process died during the run; resume it to go on from its last checkpoint."
+
 
 @dataclass(frozen=True, slots=True)
 class Explained:
@@ -276,8 +278,7 @@ def _seen(run: Run, sign: Sign, now: datetime) -> Run:
     """After what a reader saw of the run's trainer."""
     _require(run, run.status == "running", "seen stalled or lost")
     match sign:
-        case Lost():
-            reason = "The trainer process died during the run; resume it to go on from its last checkpoint."
+        case Lost(reason):
             after = _left(run, "interrupted", reason, now)
             return after.model_copy(update={"losses": run.losses + 1, "lost": after.status == "interrupted"})
         case Stalled():

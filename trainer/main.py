@@ -9,6 +9,7 @@ under `mlx.launch`.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -17,21 +18,22 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 from catalog import files
 from catalog.adapters import AdapterStore
 from catalog.errors import Conflict, InvalidDataset, OutOfMemory, RagweldError
-from catalog.runs import LOSSES_RESUMED, RUNS_FOLDER, Ended, Explained, Paused, ResumeRequested, Run, RunStore
+from catalog.runs import LOSSES_RESUMED, RUNS_FOLDER, Ended, Explained, Lost, Paused, ResumeRequested, Run, RunStore
 from catalog.settings import Settings, overlay
-from trainer import deaths
+from trainer import deaths, pulse
 from trainer.checkpoints import Pace
 from trainer.exporter import serve
 from trainer.picture import later
 from trainer.ranks import NOTHING, STOP, Follower, follow
 from trainer.run import Workplace, easel_of, train
-from trainer.world import PeerLost, World
+from trainer.world import HOW_TO_GO_ON, PeerLost, World
 
 log = logging.getLogger("trainer")
 
@@ -51,10 +53,11 @@ def run(settings: Settings, home: Path) -> int:
     world, stop = World.here(), threading.Event()
     _stop_on_signals(stop)
     try:
-        if world.rank > 0:
-            _follow(settings, home, world, stop)
-        else:
-            _lead(settings, home, world, stop)
+        with pulse.between(world, partial(_leave, RunStore(home) if world.rank == 0 else None)):
+            if world.rank > 0:
+                _follow(settings, home, world, stop)
+            else:
+                _lead(settings, home, world, stop)
     except PeerLost as error:
         log.error("%s", error)
         return os.EX_TEMPFAIL
@@ -67,6 +70,25 @@ def _follow(settings: Settings, home: Path, world: World, stop: threading.Event)
     own = settings.trainer
     follower = Follower(home, world, stop, own.cpu_float32, own.memory_bytes, time.monotonic)
     follow(follower, own.poll_interval_s)
+
+
+def _leave(store: RunStore | None, silent_rank: int) -> None:
+    """End this process because of a rank that hangs: inside MLX the main thread waits for it, and nothing wakes it."""
+    words = f"Rank {silent_rank} gave no sign of life for {pulse.SILENT_S:g} s. {HOW_TO_GO_ON}"
+    log.error("%s", words)
+    try:
+        if store is not None:
+            for run in (run for run in store.list() if run.status == "running"):
+                _lose(store, run.run_id, words)
+    finally:
+        os._exit(os.EX_TEMPFAIL)
+
+
+def _lose(store: RunStore, run_id: str, words: str) -> None:
+    """Say of a run why its trainer ends now; the next one goes on with it as with any whose trainer died."""
+    store.append(run_id, "error", message=words)
+    with contextlib.suppress(Conflict):  # it was ended by somebody else
+        store.apply(run_id, Lost(words))
 
 
 def _lead(settings: Settings, home: Path, world: World, stop: threading.Event) -> None:
@@ -120,8 +142,8 @@ def train_next(place: Workplace) -> bool:
         _show(place, place.store.apply(claimed.run.run_id, left))
     except Conflict:
         _show(place, place.store.read(claimed.run.run_id))
-    except PeerLost as error:  # the process ends, and the next one resumes the run as any whose trainer died
-        place.store.append(claimed.run.run_id, "error", message=explain(error))
+    except PeerLost as error:
+        _lose(place.store, claimed.run.run_id, explain(error))
         place.board.end(claimed.run.run_id, "interrupted")
         raise
     except (OSError, RagweldError):

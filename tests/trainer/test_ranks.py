@@ -20,6 +20,7 @@ from catalog.runs import CancelRequested
 from tests.house import REPOSITORY, free_ports
 from tests.trainer.conftest import MakePlan, WriteRows
 from tests.trainer.test_run import Home
+from trainer.pulse import EVERY_S, SILENT_S
 
 DEADLINE_S = 240.0
 POLL_S = 0.1
@@ -179,8 +180,38 @@ def test_a_rank_that_dies_ends_the_run_and_the_next_start_goes_on(
     assert ranks.ranks() == {}
     run = home.store.get(run_id)
     assert (run.status, run.lost) == ("interrupted", True), run
+    if victim == 0:  # it was found dead by a reader, as alone; the other way it said itself that it lost a rank
+        return
+    assert "Another rank was lost" in run.reason
     again = launched()
     again.until(lambda: home.store.get(run_id).status == "completed", "completion")
     resumed = [event for event in home.of_type(run, "state") if event.status == "resumed"]
     assert resumed and resumed[0].step > 0
     assert [event.step for event in home.of_type(run, "telemetry")] == list(range(1, 2 * plan.epochs + 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_rank_that_hangs_is_seen_and_its_run_says_so_and_the_others_end(
+    home: Home, make_plan: MakePlan, launched: Callable[[], Launched], victim: int
+) -> None:
+    """Which is within thirty seconds: the pulse's silence or the heartbeat's, and a look."""
+    assert SILENT_S + 2 * EVERY_S < 30
+    run_id = home.store.create("default", exact(make_plan, epochs=1000)).run_id
+    ranks = launched()
+    ranks.until(lambda: len(curve(home, run_id, "telemetry")) > 5, "steps")
+    there = ranks.ranks()
+    os.kill(there[victim], signal.SIGSTOP)
+    ranks.until(lambda: (1 - victim) not in ranks.ranks(), "end of the other rank")
+    if victim:
+        lost = home.store.get(run_id)
+        assert (lost.status, lost.lost) == ("interrupted", True) and lost.reason.startswith(
+            "Rank 1 gave no sign of life"
+        )
+        assert home.of_type(lost, "error")[-1].message == lost.reason
+    else:
+        ranks.until(lambda: home.store.get(run_id).stalled, "sign of its silence")
+        assert "Rank 0 gave no sign of life" in ranks.log
+    os.kill(there[victim], signal.SIGCONT)
+    ranks.until(lambda: ranks.process.poll() is not None, "end")
+    assert home.store.get(run_id).status == "interrupted"
