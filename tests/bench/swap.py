@@ -219,51 +219,85 @@ def watch_stream(here: Scene, what: str, turns: Iterator[AdapterId], into: Besid
             into.stalls.append(max(during))
 
 
+@dataclass(slots=True)
+class Busy:
+    """What clients that ask without a pause were told, and how long each answer took, in seconds."""
+
+    told: list[tuple[str, str, str]] = field(default_factory=list)
+    """Adapter, prompt, text."""
+    took: list[float] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def p99_ms(self) -> float:
+        return 1e3 * statistics.quantiles(self.took, n=100)[-1]
+
+
 def under_load(here: Scene, swaps: int) -> dict[str, float]:
-    """Swap while clients ask without a pause; count answers that failed, and texts that are not of who they name."""
+    """Swap while clients ask without a pause; count answers that failed, and texts that are not of who they name.
+
+    The slowest answers are told beside those of the same clients without a swap.
+    """
     client = here.connect()
     alone = {
         (str(adapter), prompt): client.ask(prompt, LOAD_TOKENS[here.name], f"ragweld@{adapter}").text
         for adapter in here.adapters
         for prompt in PROMPTS
     }
-    over = threading.Event()
-    answered, failures = [0] * CLIENTS, []
-    told: list[tuple[str, str, str]] = []
 
-    def ask_on(place: int) -> None:
+    def swap(busy: Busy) -> None:
+        for adapter in itertools.islice(itertools.cycle(here.adapters), swaps):
+            before = len(busy.told)
+            here.move(adapter)
+            await_answers(busy, before + 1)
+
+    began = time.perf_counter()
+    busy = while_asked(here, swap)
+    took_s = time.perf_counter() - began
+    quiet = while_asked(here, lambda busy: await_answers(busy, swaps))
+    mixed = [answer for answer in busy.told if alone[answer[:2]] != answer[2]]
+    print(
+        f"{swaps} swaps under {CLIENTS} clients in {took_s:.0f} s: {len(busy.told)} answers by "
+        f"{len({adapter for adapter, _, _ in busy.told})} adapters ({len(set(alone.values()))} of {len(alone)} texts "
+        f"are distinct), {len(busy.failures)} failed, {len(mixed)} mixed; 99 of 100 within {busy.p99_ms:.0f} ms, "
+        f"without swaps {quiet.p99_ms:.0f} ms"
+    )
+    for odd in [*busy.failures[:3], *mixed[:3]]:
+        print(f"  {odd}")
+    slower_ms = round(busy.p99_ms - quiet.p99_ms, 1)
+    return {"answers": len(busy.told), "failed": len(busy.failures), "mixed": len(mixed), "p99 more ms": slower_ms}
+
+
+def while_asked(here: Scene, do: Callable[[Busy], None]) -> Busy:
+    """What clients that ask without a pause were told while something was done."""
+    over, busy = threading.Event(), Busy()
+
+    def ask_on() -> None:
         client = here.connect()
         for prompt in itertools.cycle(PROMPTS):
             if over.is_set():
                 return
+            began = time.perf_counter()
             try:
                 answer = client.ask(prompt, LOAD_TOKENS[here.name])
-                told.append((answer.adapter, prompt, answer.text))
+                busy.took.append(answer.ended_at - began)
+                busy.told.append((answer.adapter, prompt, answer.text))
             except (OSError, ValueError, http.client.HTTPException) as error:
-                failures.append(repr(error))
+                busy.failures.append(repr(error))
                 client = here.connect()
-            answered[place] += 1
 
-    began = time.perf_counter()
     with ThreadPoolExecutor(CLIENTS) as threads:
-        asking = [threads.submit(ask_on, place) for place in range(CLIENTS)]
-        for adapter in itertools.islice(itertools.cycle(here.adapters), swaps):
-            before = sum(answered)
-            here.move(adapter)
-            while sum(answered) == before:
-                time.sleep(0.001)
+        asking = [threads.submit(ask_on) for _ in range(CLIENTS)]
+        do(busy)
         over.set()
-        for client_ in asking:
-            client_.result()
-    mixed = [answer for answer in told if alone[answer[:2]] != answer[2]]
-    print(
-        f"{swaps} swaps under {CLIENTS} clients in {time.perf_counter() - began:.0f} s: {len(told)} answers by "
-        f"{len({adapter for adapter, _, _ in told})} adapters ({len(set(alone.values()))} of {len(alone)} texts are "
-        f"distinct), {len(failures)} failed, {len(mixed)} mixed"
-    )
-    for odd in [*failures[:3], *mixed[:3]]:
-        print(f"  {odd}")
-    return {"answers": len(told), "failed": len(failures), "mixed": len(mixed)}
+        for client in asking:
+            client.result()
+    return busy
+
+
+def await_answers(busy: Busy, count: int) -> None:
+    while len(busy.told) + len(busy.failures) < count:
+        time.sleep(0.001)
 
 
 if __name__ == "__main__":
