@@ -75,10 +75,10 @@ class Residences:
         """The base in memory, loaded now if it has to be; raises Unavailable, Overloaded."""
         if base not in self._residences:
             self.make(base, self._loader.size_of(base))
-            loaded = self._loader.load(base)
             try:
+                loaded = self._loader.load(base)
                 residence = Residence(loaded, self._limits, self, self._prefixes, self._counters, self._outbox)
-            except (RuntimeError, ValueError) as error:
+            except (RuntimeError, ValueError, MemoryError) as error:
                 raise EngineFailed(f"The base {base} could not be made ready: {error}") from error
             self._residences[base] = residence
         return self._residences[base]

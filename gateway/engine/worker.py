@@ -1,8 +1,8 @@
 """The engine's thread: it alone touches MLX. It loads, swaps, prefills and decodes for every base.
 
 Others post closures into its mailbox, which it empties between two steps. Which bases are in memory is
-`residences.py`'s. All rows' news of one step reach their event loop by one wake-up. A step that fails ends the rows it
-carried with EngineFailed and the thread lives on. Knows nothing of HTTP, aliases or files.
+`residences.py`'s. All rows' news of one step reach their event loop by one wake-up. A step that fails ends the rows of
+its base with EngineFailed; those of other bases and the thread live on. Knows nothing of HTTP, aliases or files.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import contextlib
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from catalog.base import blas
@@ -45,6 +45,8 @@ class Worker:
         self._outbox: Outbox = []
         self._owed: Callable[[RagweldError], None] | None = None
         """Who waits for what is being done now."""
+        self._at_stake: Sequence[Residence] | None = None
+        """Whose rows end if what is being done now fails; None is everybody's."""
         self.counters = Counters()
         self._residences = Residences(loader, limits, memory, self.counters, self._outbox)
 
@@ -102,7 +104,7 @@ class Worker:
             except Exception as error:
                 log.exception("engine: a step failed")
                 failed = EngineFailed(f"The engine failed while it was answering: {error}", hint="Try again.")
-                self._fail_all(failed)
+                self._fail(failed)
                 if self._owed is not None:
                     self._owed(failed)
                     self._owed = None
@@ -127,17 +129,21 @@ class Worker:
         """One token of every row; it is told before new prompts are read, which takes longer."""
         for residence in list(self._residences.values()):
             if residence.has_rows:
+                self._at_stake = (residence,)
                 residence.decode()
+        self._at_stake = None
         self._tell()
         for residence in list(self._residences.values()):
+            self._at_stake = (residence,)
             residence.read()
+        self._at_stake = None
         self._residences.unload_idle()
 
     def _answer(self, done: Callable[[T | RagweldError], None], work: Callable[[], T | RagweldError]) -> None:
         """Do what was asked and tell; where it breaks in a way nobody foresaw, the loop above tells that."""
         self._owed = done
         result = work()
-        self._owed = None
+        self._owed = self._at_stake = None
         done(result)
 
     def _try_load(self, base: BaseId) -> Served | RagweldError:
@@ -157,7 +163,10 @@ class Worker:
     def _loaded(self, base: BaseId) -> Residence:
         if self._stopping:
             raise STOPPING
-        return self._residences.loaded(base)
+        self._at_stake = ()  # a base that is not in memory yet has no rows
+        residence = self._residences.loaded(base)
+        self._at_stake = (residence,)
+        return residence
 
     def _admit(self, row: Row) -> None:
         self._owed = lambda error: self._outbox.append((row, error))
@@ -165,7 +174,7 @@ class Worker:
             self._loaded(row.base).admit(row)
         except RagweldError as error:
             self._outbox.append((row, error))
-        self._owed = None
+        self._owed = self._at_stake = None
 
     def _cancel(self, row: Row) -> None:
         residence = self._residences.get(row.base)
@@ -198,13 +207,14 @@ class Worker:
             with contextlib.suppress(RuntimeError):  # the loop was closed: nobody is there to be told
                 loop.call_soon_threadsafe(_put_all, batch)
 
-    def _fail_all(self, error: RagweldError) -> None:
-        for residence in self._residences.values():
+    def _fail(self, error: RagweldError) -> None:
+        for residence in self._residences.values() if self._at_stake is None else self._at_stake:
             residence.fail_all(error)
+        self._at_stake = None
 
     def _stop(self) -> None:
         self._stopping = True
-        self._fail_all(STOPPING)
+        self._fail(STOPPING)
 
     def _refuse_the_rest(self) -> None:
         """Tell those that were posted after the end was decided."""

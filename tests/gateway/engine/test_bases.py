@@ -13,8 +13,8 @@ import pytest
 
 from catalog import models
 from catalog.base import locate
-from catalog.base.load import bytes_in_memory
-from catalog.errors import InvalidAdapter, NotFound, Overloaded, Unavailable
+from catalog.base.load import Base, bytes_in_memory
+from catalog.errors import EngineFailed, InvalidAdapter, NotFound, Overloaded, Unavailable
 from catalog.ids import BaseId, ModelRef
 from catalog.models import ModelFile, ModelRow
 from gateway.engine import bases
@@ -256,6 +256,44 @@ def test_a_base_whose_files_are_gone_fails_its_own_requests_only(
             stream = await endless(engine)
             with pytest.raises(Unavailable, match="cannot be read"):
                 await say(engine, gone)
+            assert isinstance(await anext(stream), Piece)
+            await stream.aclose()
+
+    run(scene())
+
+
+def test_a_base_that_breaks_ends_its_own_rows_only(house: House, others: list[Path]) -> None:
+    async def scene() -> None:
+        async with running(house) as engine:
+            before = (await say(engine, others[0]))[1]
+            stream = await endless(engine)
+            assert engine._worker is not None
+            broken = engine._worker._residences.get(BaseId(str(others[0])))
+            assert broken is not None
+            engine._worker._mailbox.put(lambda: setattr(broken._batch, "decode", None))
+            with pytest.raises(EngineFailed):
+                await say(engine, others[0])
+            assert (await say(engine, others[0]))[1] == before
+            assert isinstance(await anext(stream), Piece)
+            await stream.aclose()
+
+    run(scene())
+
+
+def test_a_base_that_does_not_load_ends_nobody_elses_rows(
+    house: House, others: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_memory(*_: object, **__: object) -> Base:
+        raise RuntimeError("[malloc] Unable to allocate 12345 bytes.")
+
+    async def scene() -> None:
+        async with running(house) as engine:
+            stream = await endless(engine)
+            with monkeypatch.context() as patch:
+                patch.setattr(bases, "load", out_of_memory)
+                with pytest.raises(EngineFailed, match="could not be made ready"):
+                    await say(engine, others[0])
+            await say(engine, others[0])
             assert isinstance(await anext(stream), Piece)
             await stream.aclose()
 
