@@ -175,7 +175,7 @@ def _parameters(function: Mapping[str, Any]) -> Mapping[str, Any]:
 def _bounded(schema: Mapping[str, Any], param: str) -> str:
     if _depth(schema) > MAX_SCHEMA_DEPTH:
         raise InvalidRequest(f"The schema is nested deeper than {MAX_SCHEMA_DEPTH} levels.", param=param)
-    text = json.dumps({**schema, "x-guidance": JSON_OPTIONS}, sort_keys=True)
+    text = json.dumps({**schema, "x-guidance": JSON_OPTIONS})  # keys are said in the schema's own order
     if len(text) > MAX_SCHEMA_BYTES:
         raise InvalidRequest(f"The schema is larger than {MAX_SCHEMA_BYTES // 1024} KiB.", param=param)
     return text

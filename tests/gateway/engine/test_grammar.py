@@ -66,6 +66,26 @@ def test_random_weights_give_valid_json_in_a_mixed_batch(house: House) -> None:
     run(scene())
 
 
+def test_keys_are_said_in_the_schemas_own_order_and_a_calls_name_before_its_arguments(house: House) -> None:
+    """As OpenAI promises it: a schema whose first key is the reasoning has it said before the verdict."""
+    wanted = ["verdict_comes_later", "a", "z", "m"]
+    flags = {"properties": {key: {"type": "boolean"} for key in wanted}, "required": sorted(wanted)}
+    schema = FitsSchema({"type": "object", **flags, "additionalProperties": False})
+
+    async def scene() -> None:
+        async with running(house) as engine:
+            tokens, voice = await prompt(engine, "hello"), await bare(engine)
+            held = await voice.grammar(schema, may_think=False)
+            text, _ = await answer(engine, Generation(tokens, None, 400, sampling=GREEDY, grammar=held))
+            assert list(json.loads(text)) == wanted
+            called = await voice.grammar(CallsTools(TOOLS, many=False, or_words=False), may_think=False)
+            text, _ = await answer(engine, Generation(tokens, None, 300, sampling=GREEDY, grammar=called))
+            inside = text.removeprefix("<tool_call>\n").removesuffix("\n</tool_call>")
+            assert list(json.loads(inside)) == ["name", "arguments"]
+
+    run(scene())
+
+
 def test_forced_calls_are_calls_of_the_tools_given(house: House) -> None:
     async def scene() -> None:
         async with running(house) as engine:
