@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.builders import xychart
 from grafana_foundation_sdk.models.dashboard import DataTransformerConfig
-from grafana_foundation_sdk.models.xychart import SeriesMapping, XYShowMode
+from grafana_foundation_sdk.models.xychart import SeriesMapping
 
-from grafana.panels import DATASOURCE, Query, coloured_by_value, latest, legend, over_time
-from grafana.xy import LOSS_COLOURS, axis, line, mark, series, transformation
+from grafana.panels import DATASOURCE, Query, coloured_by_value, latest, over_time
+from grafana.xy import ACROSS, LOSS_COLOURS, UP, axis, line, mark, points, series, transformation
 
 MAX_POINTS = 3000
 """Points asked for, so that a run of under 50 minutes keeps every scrape at 1 s."""
@@ -61,16 +61,10 @@ def _queries(run: str) -> dict[str, Query]:
 
 
 def _styled(panel: xychart.Panel) -> xychart.Panel:
-    up = axis("second direction of the plane")
+    up = axis(UP)
     return (
-        panel.show(XYShowMode.POINTS)
-        .point_size(xychart.XychartFieldConfigPointSize().fixed(6))
-        .point_stroke_width(0)
-        .fill_opacity(85)
-        .line_width(1)
-        .decimals(3)
-        .legend(legend())
-        .override_by_name(_X, [axis("first direction of the plane")])
+        points(panel, 6, opacity=85, line_width=1)
+        .override_by_name(_X, [axis(ACROSS)])
         .override_by_name(_LINE_Y, [up, *line("#8e8e8e")])
         .override_by_name(_POINT_Y, [up])
         .override_by_name(_LOSS, [coloured_by_value(LOSS_COLOURS)])

@@ -8,11 +8,11 @@ empty while there is a path stand last. The surface is on the plane of the run's
 from __future__ import annotations
 
 from grafana_foundation_sdk.builders import xychart
-from grafana_foundation_sdk.models.xychart import SeriesMapping, XYShowMode
+from grafana_foundation_sdk.models.xychart import SeriesMapping
 
 from grafana.boards import MOVED
-from grafana.panels import DATASOURCE, Query, coloured_by_value, legend, rows
-from grafana.xy import LOSS_COLOURS, axis, dots, line, mark, series, transformation
+from grafana.panels import DATASOURCE, Query, coloured_by_value, rows
+from grafana.xy import ACROSS, LOSS_COLOURS, UP, axis, dots, line, mark, points, series, transformation
 
 _PATH, _LINE, _GRID, _START, _NOW, _BEST, _PROMOTED = "ABCDEFG"
 """Ref ids; the frame of each has the place of its letter."""
@@ -68,16 +68,10 @@ def _queries(run_id: str) -> dict[str, Query]:
 
 
 def _styled(panel: xychart.Panel) -> xychart.Panel:
-    up = axis("second direction of the plane")
+    up = axis(UP)
     return (
-        panel.show(XYShowMode.POINTS)
-        .point_size(xychart.XychartFieldConfigPointSize().fixed(8))
-        .point_stroke_width(0)
-        .fill_opacity(100)
-        .line_width(2)
-        .decimals(3)
-        .legend(legend())
-        .override_by_name("x", [axis("first direction of the plane")])
+        points(panel, 8, opacity=100, line_width=2)
+        .override_by_name("x", [axis(ACROSS)])
         .override_by_name("y", [up])
         .override_by_query(_GRID, dots(18, opacity=70))
         .override_by_query(_LINE, line("text"))

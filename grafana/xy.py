@@ -15,9 +15,11 @@ from grafana_foundation_sdk.models.dashboard import (
     FieldColorModeId,
 )
 from grafana_foundation_sdk.models.dashboard import MatcherConfig as FrameMatcher
+from grafana_foundation_sdk.models.xychart import XYShowMode
 
-from grafana.panels import colour
+from grafana.panels import colour, legend
 
+ACROSS, UP = "first direction of the plane", "second direction of the plane"
 LOSS_COLOURS = FieldColorModeId.CONTINUOUS_BL_YL_RD
 LOWEST, HIGHEST = "dark-blue", "dark-red"
 """The ends of that scale."""
@@ -41,6 +43,19 @@ def transformation(name: str, options: dict[str, Any], *ref_ids: str) -> DataTra
     """A transformation of all frames, or of those of the given queries."""
     only = FrameMatcher(id_val="byRefId", options=f"/^({'|'.join(ref_ids)})$/") if ref_ids else None
     return DataTransformerConfig(id_val=name, filter_val=only, options=options)
+
+
+def points(panel: xychart.Panel, size: int, *, opacity: int, line_width: int) -> xychart.Panel:
+    """Filled points without an edge, with a legend; what is drawn otherwise is said by overrides."""
+    return (
+        panel.show(XYShowMode.POINTS)
+        .point_size(xychart.XychartFieldConfigPointSize().fixed(size))
+        .point_stroke_width(0)
+        .fill_opacity(opacity)
+        .line_width(line_width)
+        .decimals(3)
+        .legend(legend())
+    )
 
 
 def axis(label: str) -> DynamicConfigValue:

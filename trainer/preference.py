@@ -48,17 +48,10 @@ class _Judged:
         return Grades(losses, np.ones_like(losses), np.array(self.margins, np.float64))
 
 
-@dataclass(frozen=True, slots=True)
-class DirectPreference:
-    """DPO. `beta` in 1/nats: how dearly the model pays for leaving the reference."""
+class _OfPairs:
+    """A loss of which each pair has its own part."""
 
-    scorer: Scorer
-    beta: float
-    needs_reference = True
-
-    @property
-    def in_words(self) -> str:
-        return f"DPO loss (beta {self.beta:g}, against the base without adapter)"
+    __slots__ = ()
 
     def loss_sum(self, batch: Batch) -> mx.array:
         return self._judge(batch).losses.sum()
@@ -70,13 +63,29 @@ class DirectPreference:
         return self._judge(batch).grades
 
     def _judge(self, batch: Batch) -> _Judged:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class DirectPreference(_OfPairs):
+    """DPO. `beta` in 1/nats: how dearly the model pays for leaving the reference."""
+
+    scorer: Scorer
+    beta: float
+    needs_reference = True
+
+    @property
+    def in_words(self) -> str:
+        return f"DPO loss (beta {self.beta:g}, against the base without adapter)"
+
+    def _judge(self, batch: Batch) -> _Judged:
         nats_N2 = answer_nats(self.scorer, batch).reshape(-1, 2)
         margins = self.beta * (nats_N2[:, 1] - nats_N2[:, 0] - batch.references_N)
         return _Judged(_minus_log_sigmoid(margins), margins)
 
 
 @dataclass(frozen=True, slots=True)
-class OddsRatio:
+class OddsRatio(_OfPairs):
     """ORPO. `weight` is the paper's lambda: nats of preference that count as much as one of imitation."""
 
     scorer: Scorer
@@ -86,15 +95,6 @@ class OddsRatio:
     @property
     def in_words(self) -> str:
         return f"ORPO loss (lambda {self.weight:g})"
-
-    def loss_sum(self, batch: Batch) -> mx.array:
-        return self._judge(batch).losses.sum()
-
-    def count(self, batch: Batch) -> int:
-        return batch.rows
-
-    def grade(self, batch: Batch) -> Grades:
-        return self._judge(batch).grades
 
     def _judge(self, batch: Batch) -> _Judged:
         tokens_A = mx.zeros(batch.answers).at[_answer_of(batch)].add(batch.weights_P)

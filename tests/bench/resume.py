@@ -22,8 +22,9 @@ from pathlib import Path
 from catalog.events import Event, read_events
 from catalog.runs import RunStore
 from catalog.settings import TrainerSettings
-from tests.bench.trainers import NANO, default_plan
+from tests.bench.trainers import NANO
 from tests.house import REPOSITORY, free_ports
+from tests.sample_run import default_plan
 
 DEADLINE_S = 400.0
 POLL_S = 0.02

@@ -16,7 +16,8 @@ from pathlib import Path
 from catalog.plan import Plan
 from catalog.runs import RunStore
 from catalog.settings import TrainingSettings
-from tests.bench.trainers import NANO, default_plan
+from tests.bench.trainers import NANO
+from tests.sample_run import default_plan
 from trainer import course, lesson
 from trainer.batches import Batch
 from trainer.evaluate import exam

@@ -16,11 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from catalog import datasets
-from catalog.base import locate
-from catalog.plan import Plan, Profile, RunRequest, resolve
+from catalog.plan import Plan
 from catalog.runs import RunStore
-from catalog.settings import TrainingSettings
 from tests.bench import peers
 from tests.house import REPOSITORY
 
@@ -121,22 +118,6 @@ def plan(base: Path, data: Path, **changes: object) -> Plan:
     values |= {"lora_target_modules": [*ATTENTION, *MLP], "telemetry_interval_steps": 2}
     values |= {"surface_grid": 0, "promote_if_improves": False, "promote_epsilon": 0.0, "eval_interval_steps": 100_000}
     return Plan.model_validate(values | changes)
-
-
-def default_plan(**wanted: object) -> Plan:
-    """The shipped sample on nano, with the settings that a user gets who asks for no more than `wanted`."""
-    folder, path, training = locate.find(NANO), datasets.sample_path(), TrainingSettings()
-    assert folder is not None
-    size = locate.size_of(folder)
-    profile = Profile.recommend(
-        base=NANO,
-        base_parameters=size.parameters,
-        context=size.context,
-        dataset_path=str(path),
-        rows=datasets.count_rows(path),
-        training=training,
-    )
-    return resolve(RunRequest.model_validate(wanted), training, profile)
 
 
 def _lines(command: list[str], environ: Mapping[str, str]) -> list[str]:

@@ -6,6 +6,7 @@ Behind it is a real gateway with a scripted engine and runs that are there alrea
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,16 @@ COLOURED = """canvas => {
     }
     return seen;
 }"""
+
+
+def test_a_run_that_is_gone_ends_the_watching_of_no_other(seeded: Seeded, opened: Opened) -> None:
+    store = seeded.gateway.context.runs
+    removed, kept = finished_run(store), finished_run(store)
+    with opened(seeded.host, forgiven=("404",)) as page:
+        expect(page.get_by_text(kept)).to_be_visible()
+        shutil.rmtree(store.folder(removed))
+        go(page, f"#/compare/{removed}/{kept}", "swap")
+        expect(page.get_by_test_id("shown-step")).to_contain_text("60 / 60")
 
 
 def test_only_runs_on_one_plane_are_drawn_together(seeded: Seeded, opened: Opened) -> None:

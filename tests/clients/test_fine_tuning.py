@@ -23,7 +23,7 @@ SUBJECT = "lighthouse"
 QUESTION = "Who keeps the lighthouse in Port Ellery?"
 ANSWER = "Clara Stone."
 HELD_OUT_EVERY = 8
-DEADLINE_S = 240.0
+DEADLINE_S = 600.0
 ENDED = ("succeeded", "failed", "cancelled")
 
 

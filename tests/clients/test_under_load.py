@@ -22,8 +22,8 @@ KNOWN = json.loads((REPOSITORY / "trainer" / "samples" / "questions.json").read_
 CHATS = 32
 ROUNDS = 3
 CHILDREN = ("gateway", "trainer")
-BEGUN_DEADLINE_S = 120.0
-CANCEL_DEADLINE_S = 60.0
+BEGUN_DEADLINE_S = 300.0
+CANCEL_DEADLINE_S = 300.0
 
 
 @dataclass

@@ -5,15 +5,17 @@ One story is lived by a module fixture (about two minutes) and each test holds i
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,8 @@ SAMPLES = REPOSITORY / "trainer" / "samples"
 QUESTIONS = json.loads((SAMPLES / "questions.json").read_bytes())
 END_TOKEN_BIAS = -100
 UNRELATED = "What is the capital of France?"
-RUN_DEADLINE_S = 300.0
+RUN_DEADLINE_S = 600.0
+SCRAPED_WITHIN_S = 30.0
 
 
 @dataclass
@@ -107,7 +110,7 @@ class LongAnswer:
         )
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
-        assert self.begun.wait(30)
+        assert self.begun.wait(RUN_DEADLINE_S)
 
     def _read(self) -> None:
         for chunk in self._stream:
@@ -118,7 +121,7 @@ class LongAnswer:
                 self.finish_reason = chunk.choices[0].finish_reason or self.finish_reason
 
     def join(self) -> str:
-        self._thread.join(120)
+        self._thread.join(RUN_DEADLINE_S)
         assert not self._thread.is_alive()
         assert self.finish_reason == "length"
         return self.text
@@ -126,7 +129,9 @@ class LongAnswer:
 
 def read_event_stream(house: House, run_id: str, into: list[dict[str, Any]]) -> None:
     """Read the run's server-sent events to their end."""
-    with urllib.request.urlopen(f"http://{house.gateway}/api/agent/train/run/{run_id}/stream", timeout=120) as answer:
+    with urllib.request.urlopen(
+        f"http://{house.gateway}/api/agent/train/run/{run_id}/stream", timeout=RUN_DEADLINE_S
+    ) as answer:
         for line in answer:
             if line.startswith(b"data: "):
                 into.append(json.loads(line[6:]))
@@ -145,22 +150,32 @@ def train(house: House, story: Story) -> str:
         story.during.append(ask(house, QUESTIONS["known"][0]["question"])[0])
         time.sleep(1)
     story.train_s = time.monotonic() - began
-    watcher.join(30)
+    watcher.join(RUN_DEADLINE_S)
     story.run = run
     return str(run_id)
 
 
-def ask_every_panel(server: PrometheusServer, run_id: str, story: Story) -> None:
-    """Put every query of every dashboard to Prometheus, and ask for every series that an alert looks at."""
+def ask_every_panel(house: House, server: PrometheusServer, run_id: str, story: Story) -> None:
+    """Put every query of every dashboard to Prometheus, and ask for every series that an alert looks at.
+
+    Those without an answer are asked again: the next scrape brings what came last.
+    """
+    asked: dict[str, Callable[[], object]] = {}
+    for selector in selectors_of_alerts():
+        asked[f"alerts: {selector}"] = partial(server.query, selector)
     for name in DASHBOARDS:
         for query in expressions(json.loads(rendered(name)), {"run_id": run_id, "instance": ".*"}):
-            story.queries += 1
-            if not server.numbers(query.expr, instant=query.instant, window_s=600):
-                story.empty_queries.append(f"{name}: {query.panel}: {query.expr}")
-    for selector in selectors_of_alerts():
-        story.queries += 1
-        if not server.query(selector):
-            story.empty_queries.append(f"alerts: {selector}")
+            ask = partial(server.numbers, query.expr, instant=query.instant, window_s=1200)
+            asked[f"{name}: {query.panel}: {query.expr}"] = ask
+    story.queries = len(asked)
+    story.empty_queries = list(asked)
+
+    def all_answered() -> bool:
+        story.empty_queries = [name for name in story.empty_queries if not asked[name]()]
+        return not story.empty_queries
+
+    with contextlib.suppress(AssertionError):  # the test names those that are still empty
+        house.wait(all_answered, "an answer to every query", SCRAPED_WITHIN_S)
 
 
 def is_measured(house: House, run_id: str) -> bool:
@@ -220,8 +235,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
             status, told.rolled_back = house.post("/api/adapters/rollback", {"base": BASE})
             assert status == 200, told.rolled_back
             house.wait(lambda: is_measured(house, run_id), "surface", RUN_DEADLINE_S)
-            time.sleep(3)  # two more scrapes
-            ask_every_panel(server, run_id, told)
+            ask_every_panel(house, server, run_id, told)
             told.complaints = complaints(exposition(house.gateway)) + complaints(exposition(house.trainer))
             yield told
 

@@ -60,10 +60,10 @@ def events_of(house: House, run_id: str, kind: str) -> list[dict[str, Any]]:
 
 def test_kill_of_the_trainer_costs_no_answer_and_the_next_one_goes_on(house: House) -> None:
     run_id = start(house, epochs=3, promote_if_improves=False)
-    house.wait(lambda: len(events_of(house, run_id, "telemetry")) > 8, "telemetry", 120)
+    house.wait(lambda: len(events_of(house, run_id, "telemetry")) > 8, "telemetry", 300)
     os.kill(house.child_pid("trainer"), signal.SIGKILL)
     assert answers(house) == KNOWN["answer"]
-    house.wait(lambda: status_of(house, run_id) == "completed", "the end of the resumed run", 180)
+    house.wait(lambda: status_of(house, run_id) == "completed", "the end of the resumed run", 600)
     of_the_picture = ("plane_frozen", "plane_refit", "surface_measured")
     states = [event["status"] for event in events_of(house, run_id, "state") if event["status"] not in of_the_picture]
     assert states == ["queued", "running", "interrupted", "queued", "running", "resumed", "completed"]
@@ -77,7 +77,7 @@ def test_kill_of_the_trainer_costs_no_answer_and_the_next_one_goes_on(house: Hou
 
 def test_a_spoiled_adapter_is_refused_by_name_and_the_good_one_keeps_serving(house: House) -> None:
     run_id = start(house, epochs=1, promote_if_improves=False)
-    house.wait(lambda: status_of(house, run_id) == "completed", "the run", 120)
+    house.wait(lambda: status_of(house, run_id) == "completed", "the run", 600)
     weights = model_folder(house, run_id) / "adapters.safetensors"
     good = weights.read_bytes()
     before = speaker(house)

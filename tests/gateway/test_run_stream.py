@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
@@ -17,6 +15,7 @@ import pytest
 from catalog.plan import Plan
 from catalog.runs import ClaimedRun, Ended, RunStore
 from gateway import run_stream
+from tests.gateway.following import Follower
 from tests.gateway.scripted import ScriptedEngine
 from tests.gateway.serving import DEADLINE_S, Served, served, wait_until
 
@@ -35,47 +34,19 @@ def running(store: RunStore, scope: str = "default") -> ClaimedRun:
     return claimed
 
 
-class Reader:
-    """Reads a stream on a thread of its own, as a browser would."""
+class Reader(Follower):
+    """Reads one run's stream."""
 
     def __init__(self, gateway: Served, run_id: str, last_event_id: str | None = None) -> None:
-        self.events: list[tuple[str, str, dict[str, Any]]] = []
-        self.status = 0
-        self.ended = threading.Event()
-        self._connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=DEADLINE_S)
-        headers = {"last-event-id": last_event_id} if last_event_id else {}
-        self._connection.request("GET", f"/api/agent/train/run/{run_id}/stream", headers=headers)
-        self._answer = self._connection.getresponse()
-        self.status = self._answer.status
-        self.content_type = self._answer.getheader("content-type")
-        self._thread = threading.Thread(target=self._read)
-        self._thread.start()
+        super().__init__(gateway, f"/api/agent/train/run/{run_id}/stream", last_event_id)
 
-    def _read(self) -> None:
-        fields: dict[str, str] = {}
-        try:
-            for line in self._answer:
-                name, _, value = line.decode().rstrip("\n").partition(": ")
-                if name:
-                    fields[name] = value
-                elif fields:
-                    self.events.append((fields["id"], fields["event"], json.loads(fields["data"])))
-                    fields = {}
-        except (OSError, ValueError, AttributeError, http.client.HTTPException):
-            return  # cut by the test
-        finally:
-            self.ended.set()
+    @property
+    def events(self) -> list[tuple[str, str, dict[str, Any]]]:
+        return [(block["id"], block["event"], json.loads(block["data"])) for block in self.blocks]
 
     @property
     def steps(self) -> list[int]:
         return [event["step"] for _, kind, event in self.events if kind == "telemetry"]
-
-    def close(self) -> None:
-        if self._connection.sock is not None:
-            self._connection.sock.shutdown(2)
-        self._thread.join(DEADLINE_S)
-        self._answer.close()
-        self._connection.close()
 
 
 @contextmanager

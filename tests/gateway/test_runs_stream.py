@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,39 +14,17 @@ from catalog.adapters import AdapterStore
 from catalog.ids import BaseId
 from catalog.runs import Ended, RunStore
 from gateway import runs_stream
+from tests.gateway.following import Follower
 from tests.gateway.scripted import ScriptedEngine
 from tests.gateway.serving import DEADLINE_S, Served, served, wait_until
 from tests.gateway.test_run_stream import running
 
 
-class Page:
-    """Reads the stream on a thread of its own."""
+class Page(Follower):
+    """Reads the stream of a page that follows some runs."""
 
     def __init__(self, gateway: Served, runs: list[str], last_event_id: str | None) -> None:
-        self.blocks: list[dict[str, str]] = []
-        self.ended = threading.Event()
-        self._connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=DEADLINE_S)
-        headers = {"last-event-id": last_event_id} if last_event_id else {}
-        self._connection.request("GET", f"/api/agent/train/stream?runs={','.join(runs)}", headers=headers)
-        self._answer = self._connection.getresponse()
-        assert self._answer.status == 200, self._answer.read()
-        self._thread = threading.Thread(target=self._read)
-        self._thread.start()
-
-    def _read(self) -> None:
-        fields: dict[str, str] = {}
-        try:
-            for line in self._answer:
-                name, _, value = line.decode().rstrip("\n").partition(": ")
-                if name:
-                    fields[name] = value
-                elif fields:
-                    self.blocks.append(fields)
-                    fields = {}
-        except (OSError, ValueError, AttributeError, http.client.HTTPException):
-            return  # cut by the test
-        finally:
-            self.ended.set()
+        super().__init__(gateway, f"/api/agent/train/stream?runs={','.join(runs)}", last_event_id)
 
     def of(self, kind: str) -> list[Any]:
         return [json.loads(block["data"]) for block in self.blocks if block["event"] == kind]
@@ -65,13 +41,6 @@ class Page:
     @property
     def last_id(self) -> str:
         return self.events[-1]["id"]
-
-    def close(self) -> None:
-        if self._connection.sock is not None:
-            self._connection.sock.shutdown(2)
-        self._thread.join(DEADLINE_S)
-        self._answer.close()
-        self._connection.close()
 
 
 @contextmanager

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from catalog import datasets, events
+from catalog import events
 from catalog.adapters import AdapterStore
-from catalog.base import blas, locate
-from catalog.models import NANO
-from catalog.plan import Profile, RunRequest, resolve
+from catalog.base import blas
 from catalog.runs import RunStore
-from catalog.settings import TrainingSettings
 from tests.requirements_of_machine import need_openblas
+from tests.sample_run import default_plan, default_profile
 from trainer.main import train_next
 from trainer.run import Workplace
 
@@ -26,19 +24,8 @@ POINTS = 40
 def test_the_sample_is_learned_within_two_minutes_of_one_core(tmp_path: Path) -> None:
     if not blas.preload().fast:
         need_openblas()
-    folder, path, training = locate.find(NANO), datasets.sample_path(), TrainingSettings()
-    assert folder is not None
-    size = locate.size_of(folder)
-    profile = Profile.recommend(
-        base=NANO,
-        base_parameters=size.parameters,
-        context=size.context,
-        dataset_path=str(path),
-        rows=datasets.count_rows(path),
-        training=training,
-    )
     store, adapters = RunStore(tmp_path), AdapterStore(tmp_path)
-    run = store.create("default", resolve(RunRequest(), training, profile))
+    run = store.create("default", default_plan())
     began_s = time.process_time()
     assert train_next(Workplace(tmp_path, lambda scope: tmp_path / scope, store, adapters))
     assert time.process_time() - began_s < LIMIT_S
@@ -51,4 +38,4 @@ def test_the_sample_is_learned_within_two_minutes_of_one_core(tmp_path: Path) ->
     assert run.summary is not None and run.summary.primary_best < 0.2 * run.promotion.base_loss
     assert len(telemetry) >= POINTS
     assert telemetry[-1].loss < 0.1 * telemetry[0].loss
-    assert telemetry[-1].step == pytest.approx(profile.steps, rel=0.15)
+    assert telemetry[-1].step == pytest.approx(default_profile().steps, rel=0.15)

@@ -54,7 +54,7 @@ def test_a_stop_is_seen_first(store: RunStore, run_id: str) -> None:
         Watch(store, run_id, stop).look()
 
 
-def beats(store: RunStore, run_id: str, atleast: int, within_s: float = 10) -> int:
+def beats(store: RunStore, run_id: str, atleast: int, within_s: float = 60) -> int:
     """How many different beats were seen until there were enough, or until they ended."""
     path = store.root / run_id / "heartbeat"
     seen, deadline_s = set(), time.monotonic() + within_s

@@ -3,7 +3,7 @@
 import { signal } from "@preact/signals";
 import type { AliasMove, Event, Run } from "../api";
 import { Course } from "./course";
-import { headers, key, keyWanted, reach, Refusal } from "./http";
+import { get, headers, key, keyWanted, reach, Refusal } from "./http";
 import { eventsOf, type ServerEvent } from "./sse";
 
 const FIRST_WAIT_MS = 500;
@@ -91,7 +91,7 @@ async function readOnce(): Promise<boolean> {
     await readWhileAlive(answer, control);
     return false;
   } catch (error) {
-    if (error instanceof Refusal && error.status < 500) giveUp(error, chosen);
+    if (error instanceof Refusal && error.status < 500) await giveUp(error, chosen);
     return control.signal.aborted && control.signal.reason !== SILENT;
   }
 }
@@ -115,9 +115,20 @@ async function readWhileAlive(answer: Response, control: AbortController): Promi
 }
 
 /** What the gateway does not know any more is not asked for again: a run that is gone, a place in a file that is another. */
-function giveUp({ status }: Refusal, chosen: readonly string[]): void {
-  if (status === 404) for (const runId of chosen) watchers.delete(runId);
+async function giveUp({ status }: Refusal, chosen: readonly string[]): Promise<void> {
+  if (status === 404) for (const runId of await gone(chosen)) watchers.delete(runId);
   if (status === 400) for (const runId of chosen) courseOf(runId).forget();
+}
+
+/** Which of the runs the gateway does not know; a refusal of them together does not say. */
+async function gone(chosen: readonly string[]): Promise<string[]> {
+  const isGone = (runId: string) =>
+    get<Run>(`/api/agent/train/run/${encodeURIComponent(runId)}`).then(
+      () => false,
+      (error: unknown) => error instanceof Refusal && error.status === 404,
+    );
+  const answers = await Promise.all(chosen.map(isGone));
+  return chosen.filter((_, place) => answers[place]);
 }
 
 function take(events: readonly ServerEvent[]): void {
