@@ -20,6 +20,7 @@ from tests.browser.conftest import Opened, drawn
 from tests.browser.seeded import DIGEST, finished_run, with_surface
 from tests.gateway.scripted import ScriptedEngine
 from tests.gateway.serving import Served, served
+from tests.gateway.test_run_stream import running
 from tests.requirements_of_machine import STUDIO, need_chromium, need_studio_tools
 
 pytestmark = pytest.mark.slow
@@ -182,12 +183,17 @@ COLOURED = """canvas => {
 
 def test_a_run_that_is_gone_ends_the_watching_of_no_other(seeded: Seeded, opened: Opened) -> None:
     store = seeded.gateway.context.runs
-    removed, kept = finished_run(store), finished_run(store)
-    with opened(seeded.host, forgiven=("404",)) as page:
-        expect(page.get_by_text(kept)).to_be_visible()
-        shutil.rmtree(store.folder(removed))
-        go(page, f"#/compare/{removed}/{kept}", "swap")
-        expect(page.get_by_test_id("shown-step")).to_contain_text("60 / 60")
+    removed, kept = running(store), running(store)
+    with opened(seeded.host, forgiven=("404", "ERR_")) as page:
+        rows = [page.locator(f"[data-run='{claimed.run.run_id}']") for claimed in (removed, kept)]
+        for row in rows:
+            expect(row).to_be_visible()
+        shutil.rmtree(store.folder(removed.run.run_id))
+        expect(rows[0]).to_have_count(0)
+        store.append(kept.run.run_id, "metrics", step=1, metrics={"eval_loss": 0.123})
+        expect(rows[1]).to_contain_text("0.123")
+    for claimed in (removed, kept):
+        claimed.claim.release()
 
 
 def test_only_runs_on_one_plane_are_drawn_together(seeded: Seeded, opened: Opened) -> None:
