@@ -42,6 +42,7 @@ async def begin(
             sampling=generation.sampling(request, voice.sampling, choice),
             base=voice.base,
             top_logprobs=request.logprobs,
+            continues=True,
         )
         for tokens, _ in prompts
         for choice in range(request.n or 1)

@@ -82,6 +82,8 @@ class Generation:
     """None is the default base."""
     top_logprobs: int | None = None
     """None wants no logprobs; 0 wants the chosen token's only."""
+    continues: bool = False
+    """Whether the text goes on in the line of its prompt, so that a space before its first word belongs to it."""
 
 
 @dataclass(frozen=True, slots=True)

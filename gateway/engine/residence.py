@@ -246,7 +246,7 @@ class Residence:
         row.layers = layers if layers is not None else make_prompt_cache(self._model.model)
         row.slot, row.cached_tokens = slot, cached
         row.tokens, row.unread = prompt[:cached], prompt[cached:]
-        row.text = AnswerText(self._tokenizer.detokenizer, generation.stop)
+        row.text = AnswerText(self._tokenizer.detokenizer, generation.stop, continues=generation.continues)
         row.penalties = Penalties.of(generation.sampling, generation.prompt)
         if generation.grammar is not None:
             row.held_by = self._compiler.processor(generation.grammar)

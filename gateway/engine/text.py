@@ -43,11 +43,16 @@ def _overlap(text: str, stop: str) -> int:
     return next((size for size in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:size])), 0)
 
 
-class AnswerText:
-    """The text of one answer as its tokens come."""
+_BEFORE = "."
 
-    def __init__(self, detokenizer: StreamingDetokenizer, stops: Sequence[str]) -> None:
+
+class AnswerText:
+    """The text of one answer as its tokens come. One that `continues` its prompt keeps the space it begins with."""
+
+    def __init__(self, detokenizer: StreamingDetokenizer, stops: Sequence[str], *, continues: bool = False) -> None:
         self._detokenizer = detokenizer
+        if continues and "text" in vars(detokenizer):  # those drop a first space unless there is text before it
+            detokenizer.text, detokenizer.offset = _BEFORE, len(_BEFORE)
         self._matcher = StopMatcher(stops)
 
     @property

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 import pytest
 
 from catalog.errors import ContextLengthExceeded, EngineFailed, InvalidRequest, Overloaded
 from gateway.engine.requests import Generation, Piece, Sampling
-from tests.gateway.engine.conftest import GREEDY, House, answer, prompt, run, running, until
+from tests.gateway.engine.conftest import GREEDY, House, answer, bare, prompt, run, running, until
 
 
 def test_a_prompt_beyond_the_context_is_refused_before_prefill(house: House) -> None:
@@ -69,6 +70,19 @@ def test_a_stop_string_ends_the_answer_and_is_not_part_of_it(house: House) -> No
             assert finish.reason == "stop"
             assert cut == whole[: whole.index(stop)]
             assert engine.counters.rows == 0
+
+    run(scene())
+
+
+def test_a_text_that_continues_its_prompt_keeps_its_first_space(house: House) -> None:
+    async def scene() -> None:
+        async with running(house) as engine:
+            voice = await bare(engine)
+            tokens = await voice.text_tokens("The capital is")
+            (paris,) = await voice.text_tokens(" Paris", special=False)
+            said = Generation(tokens, None, 2, sampling=Sampling(temperature=0, logit_bias={paris: 100}))
+            assert (await answer(engine, dataclasses.replace(said, continues=True)))[0] == " Paris Paris"
+            assert (await answer(engine, said))[0] == "Paris Paris"
 
     run(scene())
 
