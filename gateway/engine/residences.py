@@ -141,13 +141,15 @@ class Residences:
     def _no_room(self, base: BaseId, more_bytes: int) -> Overloaded | Unavailable:
         """For now, or for ever: because others are in use, or because it would not fit if it were alone."""
         residence = self._residences.get(base)
-        own_bytes = residence.nbytes if residence is not None else 0
-        budget_bytes = self._memory.budget_bytes
-        if own_bytes + more_bytes > budget_bytes:
+        who, needed_bytes, smaller = str(base), more_bytes, "a smaller base"
+        if residence is not None:
+            who, needed_bytes = f"{base} with this adapter", residence.nbytes + more_bytes
+            smaller = "an adapter of a smaller rank"
+        if needed_bytes > (budget_bytes := self._memory.budget_bytes):
             return Unavailable(
-                f"{base} needs {_gb(own_bytes + more_bytes)} of memory; all bases and adapters may take "
-                f"{_gb(budget_bytes)} together.",
-                hint="Raise engine.memory_bytes, or take a smaller base.",
+                f"{who} needs {_gb(needed_bytes)} of memory; all bases and adapters may take {_gb(budget_bytes)} "
+                "together.",
+                hint=f"Raise engine.memory_bytes, or take {smaller}.",
                 code="no_memory",
             )
         return Overloaded(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
-from catalog.base.load import load
+import pytest
+
+from catalog.base.load import bytes_in_memory, load
 from catalog.base.lora import read_adapter
-from catalog.ids import AdapterId, BaseId
+from catalog.errors import Unavailable
+from catalog.ids import AdapterId, BaseId, ModelRef
 from gateway.engine.requests import Generation
 from gateway.engine.slots import Seat, SlotModel, SlotTable, Stacks
 from tests.gateway.engine.conftest import GREEDY, House, answer, prompt, run, running
@@ -87,6 +91,21 @@ def test_growth_that_broke_off_half_way_is_finished_by_the_next(house: House) ->
     model.grow(7, 16)
     assert first.stacks.a.shape[::2] == (9, 32)
     assert {layer.stacks.a.shape[::2] for layer in rest} == {(7, 16)}
+
+
+def test_an_adapter_that_never_fits_is_refused_and_the_others_stay(house: House, tmp_path: Path) -> None:
+    wide = write_adapter(tmp_path / "wide", house.base, 70, rank=256, keys=("self_attn.q_proj", "mlp.up_proj"))
+
+    async def scene() -> None:
+        base_bytes = bytes_in_memory(BaseId("x"), house.base)
+        async with running(house, memory_bytes=base_bytes + (1 << 20)) as engine:
+            await engine.resolve(ModelRef(None, house.ids[0]))
+            with pytest.raises(Unavailable, match=r"with this adapter needs .* of memory") as refusal:
+                await engine.resolve(ModelRef(None, house.store.put(wide)))
+            assert refusal.value.code == "no_memory" and "smaller rank" in refusal.value.hint
+            assert engine.counters.resident == (house.ids[0],)
+
+    run(scene())
 
 
 def test_more_adapters_than_memory_holds_are_answered_each_as_itself(house: House) -> None:
