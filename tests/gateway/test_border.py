@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +75,38 @@ def test_chunks_without_end_are_413_at_the_limit(tight: Served) -> None:
     chunk = b"400\r\n" + b" " * 0x400 + b"\r\n"
     answer = tight.raw(HEAD + b"transfer-encoding: chunked\r\n\r\n", chunk * (LIMIT_BYTES // 0x400 + 1))
     assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_bodies_without_end_cost_no_more_memory_than_the_limit(tmp_path: Path) -> None:
+    limit_bytes, chunk_bytes = 8 << 20, 1 << 20
+    head = HEAD + b"transfer-encoding: chunked\r\n\r\n"
+    chunk = b"%x\r\n" % chunk_bytes + b" " * chunk_bytes + b"\r\n"
+    with served(tmp_path, ScriptedEngine(), Settings(gateway=GatewaySettings(max_body_bytes=limit_bytes))) as gateway:
+        for endless in (head, HEAD + b"content-length: %d\r\n\r\n" % (1 << 40)):
+            with PeakMemory() as peak, contextlib.suppress(ConnectionError):
+                gateway.raw(endless, *[chunk] * 16 * (limit_bytes // chunk_bytes))
+            assert peak.grown_bytes <= 2 * limit_bytes, f"{peak.grown_bytes >> 20} MiB"
+
+
+class PeakMemory:
+    """How far this process's memory has grown at most while the block ran."""
+
+    grown_bytes = 0
+
+    def __enter__(self) -> PeakMemory:
+        gc.collect()
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew, see proc(5)
+        self._before = self._peak_bytes()
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self.grown_bytes = self._peak_bytes() - self._before
+
+    @staticmethod
+    def _peak_bytes() -> int:
+        (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
+        return int(line.split()[1]) << 10
 
 
 def test_a_body_that_does_not_arrive_is_408(tight: Served) -> None:
