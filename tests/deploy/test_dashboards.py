@@ -27,7 +27,7 @@ note.with_suffix(".part").write_text(
 note.with_suffix(".part").rename(note)
 if note.name == "prometheus":
     signal.pause()
-end = time.monotonic() + 20
+end = time.monotonic() + 120
 while not note.with_name("prometheus").exists() and time.monotonic() < end:
     time.sleep(0.01)
 """
@@ -55,7 +55,7 @@ def run(place: Path) -> subprocess.CompletedProcess[str]:
         "GF_PATHS_HOME": str(place / "share"),
         "NOTES": str(place / "notes"),
     }
-    return subprocess.run([SCRIPT], env=environ, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run([SCRIPT], env=environ, capture_output=True, text=True, check=False, timeout=300)
 
 
 def test_both_are_started_with_our_files_and_none_is_left(place: Path) -> None:

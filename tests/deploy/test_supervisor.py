@@ -19,7 +19,7 @@ from deploy.restarts import GiveUp, Life, Restart
 from deploy.supervisor import Stop, supervise
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 20.0
+DEADLINE_S = 90.0
 
 PATIENT = """
     import signal, sys, time

@@ -79,7 +79,7 @@ def test_chunks_without_end_are_413_at_the_limit(tight: Served) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_bodies_without_end_cost_no_more_memory_than_the_limit(tmp_path: Path) -> None:
-    limit_bytes, chunk_bytes = 8 << 20, 1 << 20
+    limit_bytes, chunk_bytes = 24 << 20, 1 << 20
     head = HEAD + b"transfer-encoding: chunked\r\n\r\n"
     chunk = b"%x\r\n" % chunk_bytes + b" " * chunk_bytes + b"\r\n"
     with served(tmp_path, ScriptedEngine(), Settings(gateway=GatewaySettings(max_body_bytes=limit_bytes))) as gateway:

@@ -19,7 +19,7 @@ from tests.prometheus_server import PrometheusServer, prometheus
 
 ROOT = Path(__file__).parents[2]
 SCRAPES = 8
-DEADLINE_S = 60.0
+DEADLINE_S = 180.0
 
 
 @contextmanager

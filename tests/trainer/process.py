@@ -15,7 +15,7 @@ import pytest
 from catalog import events
 from catalog.runs import RunStore
 
-DEADLINE_S = 90.0
+DEADLINE_S = 300.0
 PROGRAM = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[3]), resource.RLIM_INFINITY))

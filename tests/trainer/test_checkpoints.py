@@ -141,7 +141,7 @@ def test_a_save_killed_at_any_operation_leaves_the_one_before_or_the_new_one(
 ) -> None:
     for step in (6, 7):
         checkpoints.write(tmp_path / "before", at_step(checkpoint, step))
-    subprocess.run([sys.executable, "-c", WRITER, str(tmp_path)], timeout=100, check=True)
+    subprocess.run([sys.executable, "-c", WRITER, str(tmp_path)], timeout=300, check=True)
     found_steps = []
     for operation in range(1, len(list(tmp_path.iterdir()))):
         found, passed_over = checkpoints.newest(tmp_path / str(operation))

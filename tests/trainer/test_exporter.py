@@ -140,7 +140,7 @@ def test_ends_and_decisions_are_counted() -> None:
 
 
 def test_a_scrape_over_http_shows_it(server: Server) -> None:
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=10) as response:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=60) as response:
         assert b'ragweld_train_step{run_id="default__20260102_030405"} 12.0' in response.read()
 
 
@@ -150,5 +150,5 @@ def test_a_taken_port_is_one_clear_line(server: Server) -> None:
 
 
 def test_promtool_finds_no_fault_in_what_is_exported(server: Server) -> None:
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=60) as answer:
         assert complaints(answer.read()) == []

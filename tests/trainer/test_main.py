@@ -55,7 +55,7 @@ def start(home: Path) -> Iterator[Callable[[], Trainer]]:
 
 def scraped(trainer: Trainer) -> set[str]:
     port = re.search(r":(\d+)/metrics", trainer.until("trainer ready")).group(1)
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as response:
         families = text_string_to_metric_families(response.read().decode())
         return {sample.name for family in families for sample in family.samples}
 

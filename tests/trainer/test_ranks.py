@@ -22,7 +22,7 @@ from tests.trainer.conftest import MakePlan, WriteRows
 from tests.trainer.test_run import Home
 from trainer.pulse import EVERY_S, SILENT_S
 
-DEADLINE_S = 240.0
+DEADLINE_S = 600.0
 POLL_S = 0.1
 MEASURED = ("loss", "grad_norm", "param_norm", "update_norm", "lr", "sample_count")
 

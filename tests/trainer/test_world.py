@@ -78,7 +78,7 @@ def test_two_ranks_hear_each_other_until_one_dies(tmp_path: Path, dying: int) ->
         )
         for rank in (0, 1)
     ]
-    said = [process.communicate(timeout=90)[0].splitlines() for process in started]
+    said = [process.communicate(timeout=300)[0].splitlines() for process in started]
     heard = [json.loads(lines[0]) for lines in said]
     assert heard[0][:2] == heard[1][:2] == [[[4.0, 4.0], [4.0, 4.0]], [1]]
     assert heard[0][2] == heard[1][2] == [3, 1 << 41]
