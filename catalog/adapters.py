@@ -260,12 +260,17 @@ class AdapterStore:
             return None
 
     def _take_back(self, base: BaseId, moves: Sequence[AliasMove], reason: str) -> AliasMove:
-        before, active = (AdapterId(one) if one else None for one in (self._before(moves)[-1], standing(moves)[-1]))
-        return self.move(base, before, expected=active, reason=reason, is_rollback=True)
+        active = standing(moves)[-1]
+        expected = AdapterId(active) if active is not None else None
+        return self.move(base, self._before(moves)[-1], expected=expected, reason=reason, is_rollback=True)
 
-    def _before(self, moves: Sequence[AliasMove]) -> list[str | None]:
-        """What stands before the active one and was not deleted since, oldest first; a rollback returns to the last."""
-        return [one for one in standing(moves)[:-1] if one is None or (self.root / one).is_dir()]
+    def before(self, base: BaseId) -> list[AdapterId | None]:
+        """What stands before the active adapter and is still here, oldest first; a rollback returns to the last."""
+        return self._before(self.aliases().bases.get(base, []))
+
+    def _before(self, moves: Sequence[AliasMove]) -> list[AdapterId | None]:
+        stack = [AdapterId(one) if one is not None else None for one in standing(moves)[:-1]]
+        return [one for one in stack if one is None or (self.root / one).is_dir()]
 
     def resolve(self, base: BaseId, pointer: str, known: Pointers | None = None) -> AdapterId:
         """The content id behind a version number, a run id, a name or (the beginning of) an id; raises NotFound.

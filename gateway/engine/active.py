@@ -1,7 +1,8 @@
 """Which adapter answers where none is asked for: the alias's, once it has shown that it can, else the last good one.
 
 An adapter that cannot be read or fails the golden prompt (`trial.py`) serves nobody, and every one is asked once,
-however many requests wait for it. `tests/gateway/engine/test_trial.py`.
+however many requests wait for it. After a restart the last good one is looked for in the alias's history.
+`tests/gateway/engine/test_trial.py`, `test_identity.py`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 from catalog.adapters import AdapterStore
@@ -48,7 +50,9 @@ class Actives:
             if (base, adapter_id) not in self._refused and (problem := await self._problem(active, adapter_id)):
                 self._refuse(base, adapter_id, problem)
             if (base, adapter_id) in self._refused:
-                return last_good
+                if base not in self._last_good:  # the gateway began after it had become active
+                    self._last_good[base] = await self._last_that_can(active)
+                return self._last_good[base]
         self._last_good[base] = adapter_id
         return adapter_id
 
@@ -64,6 +68,13 @@ class Actives:
         if problem is None:
             self._trusted.add((voice.base, adapter_id))
         return problem
+
+    async def _last_that_can(self, active: EngineVoice) -> AdapterId | None:
+        """The newest that was active before and may still serve; None is the bare base."""
+        for earlier in reversed(await asyncio.to_thread(self._store.before, active.base)):
+            if earlier is None or await self._problem(replace(active, adapter_id=earlier), earlier) is None:
+                return earlier
+        return None
 
     async def _problem(self, active: EngineVoice, adapter_id: AdapterId) -> str | None:
         try:

@@ -15,6 +15,7 @@ import struct
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 from http.client import HTTPConnection
 from pathlib import Path
@@ -32,14 +33,15 @@ ENDLESS = {"stream": True, "max_tokens": ANSWER_TOKENS, "temperature": 0, "frequ
 
 
 class Watch:
-    """What the gateway says of its rows, over one connection."""
+    """What the gateway says of its rows."""
 
     def __init__(self, where: str) -> None:
-        self._connection = HTTPConnection(where, timeout=DEADLINE_S)
+        self._where = where
 
     def cancelled(self) -> int:
-        self._connection.request("GET", "/api/engine")
-        return int(json.load(self._connection.getresponse())["counters"]["cancelled"])
+        with closing(HTTPConnection(self._where, timeout=DEADLINE_S)) as connection:
+            connection.request("GET", "/api/engine")
+            return int(json.load(connection.getresponse())["counters"]["cancelled"])
 
     def await_cancelled(self, count: int) -> None:
         end = time.monotonic() + DEADLINE_S

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import shutil
 
 import pytest
@@ -128,6 +129,24 @@ def test_a_broken_active_adapter_leaves_the_last_good_one_serving(house: House) 
             assert engine.refused_swaps == 1
             with pytest.raises(InvalidAdapter):
                 await engine.resolve(ModelRef(None, bad[:12]))
+
+    run(scene())
+
+
+def test_after_a_restart_the_last_good_one_serves_for_a_broken_active_adapter(house: House) -> None:
+    async def scene() -> None:
+        first, second, third = house.ids[:3]
+        base = BaseId(str(house.base))
+        for before, after in itertools.pairwise((None, first, second, third)):
+            house.store.move(base, after, expected=before, reason="test")
+        for broken in (second, third):
+            weights = house.store.folder(broken) / "adapters.safetensors"
+            weights.write_bytes(weights.read_bytes()[:-100])
+        async with running(house) as engine:
+            voices = await asyncio.gather(*(engine.resolve(ModelRef(None, None)) for _ in range(3)))
+            assert {voice.adapter_id for voice in voices} == {first}
+            house.store.move(base, house.ids[3], expected=third, reason="test")
+            assert (await engine.resolve(ModelRef(None, None))).adapter_id == house.ids[3]
 
     run(scene())
 
