@@ -16,7 +16,7 @@ from catalog.base import blas, device, locate
 from catalog.base.load import Base, load
 from catalog.base.lora import LinearShape, LoraSettings, add_lora, linear_shapes
 from catalog.errors import Unavailable
-from catalog.plan import SMALL_BASE_PARAMETERS, Plan, check_fits
+from catalog.plan import Plan, check_fits
 from trainer import batches, probe, rows, schedule
 from trainer.batches import StepRows
 from trainer.evaluate import Exam, exam, measure
@@ -128,8 +128,7 @@ def prepare(plan: Plan, home: Path, *, cpu_float32: bool = True, world: World = 
     if not choice.is_wanted:
         raise Unavailable(f"{plan.base} cannot be trained: {choice.reason}.")
     base = load(choice.base, choice.folder, cpu_float32=cpu_float32)
-    if base.parameters < SMALL_BASE_PARAMETERS:
-        blas.limit_threads(1)
+    blas.suit(base.parameters)
     material = rows.prepare(
         base.tokenizer,
         dataset,

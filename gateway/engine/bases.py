@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 
 from catalog import models
@@ -15,7 +14,6 @@ from catalog.base.load import Base, bytes_in_memory, load
 from catalog.base.locate import BaseChoice
 from catalog.errors import NotFound, Unavailable
 from catalog.ids import BaseId
-from catalog.plan import SMALL_BASE_PARAMETERS
 from catalog.settings import Settings
 
 NOT_LOADED = "model_not_loaded"
@@ -58,10 +56,7 @@ class Bases:
         """Bring a base into memory; raises Unavailable."""
         loaded = load(base, self._folders[base], cpu_float32=self._cpu_float32)
         self._largest_parameters = max(self._largest_parameters, loaded.parameters)
-        if self._largest_parameters < SMALL_BASE_PARAMETERS:
-            blas.limit_threads(1)  # 8 streams of nano: 1,031 tokens/s with one thread, 874 with two
-        else:
-            blas.limit_threads(os.cpu_count() or 1)
+        blas.suit(self._largest_parameters)
         return loaded
 
     def bytes_of(self, base: BaseId) -> int:

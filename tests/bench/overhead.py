@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -17,7 +16,6 @@ from pathlib import Path
 from catalog.base import blas, chat
 from catalog.base.load import load
 from catalog.ids import BaseId
-from catalog.plan import SMALL_BASE_PARAMETERS
 from catalog.settings import Settings
 from gateway.engine.engine import Engine
 from gateway.engine.requests import Finish, Generation, Sampling
@@ -38,7 +36,7 @@ class Raw:
 
     def __init__(self, folder: Path, ends: list[int]) -> None:
         self._base = load(BaseId("bench"), folder)
-        blas.limit_threads(1 if self._base.parameters < SMALL_BASE_PARAMETERS else os.cpu_count() or 1)
+        blas.suit(self._base.parameters)
         self._bias = make_logits_processors(logit_bias=dict.fromkeys(ends, float(FORBID)))
         self.tokenizer = self._base.tokenizer
 
