@@ -6,6 +6,7 @@ that finds no slot waits for it. What a step brings goes into the outbox; nothin
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -64,6 +65,8 @@ class Limits:
     max_rows: int
     prefill_step_tokens: int
     adapter_slots: int
+    grown_at_once_bytes: int = 1 << 26
+    """Of the adapters' stacks, between two steps of open answers: 64 MB take about 40 ms on two CPU cores."""
 
 
 class Residence:
@@ -93,6 +96,8 @@ class Residence:
         self._waiting: deque[Row] = deque()
         self._passed = 0
         """Rows that were let in since the first of those that wait for a slot came."""
+        self._is_growing = False
+        """Whether a row waits for stacks that are widened part by part, so that open answers go on between two."""
         self._batch = self._new_batch()
         self.served = _served(base, self._model, self._compiler)
         self.used_at = time.monotonic()
@@ -167,7 +172,7 @@ class Residence:
             self._leave([row])
 
     def make_resident(self, adapter: Adapter) -> bool:
-        """Write an adapter into a slot, unless it is in one; False while every slot is needed.
+        """Write an adapter into a slot, unless it is in one; False while every slot is needed or the stacks grow.
 
         Raises Overloaded or Unavailable where there is no memory for it, before anything has left for it.
         """
@@ -178,10 +183,11 @@ class Residence:
         if seat is None:
             return False
         self._room.make(self.served.base, self._more_bytes(adapter, seat.slots, seat.rank))
-        self._table.vacate(seat)
         try:
-            if (seat.slots, seat.rank) != (self._table.slots, self._table.rank):
-                self._model.grow(seat.slots, seat.rank)
+            if not self._model.grow(seat.slots, seat.rank, self._grown_at_once_bytes):
+                self._is_growing = True
+                return False
+            self._table.vacate(seat)
             self._model.write(seat.slot, adapter, seat.slots, seat.rank)
         except (RuntimeError, ValueError) as error:
             raise EngineFailed(
@@ -205,6 +211,9 @@ class Residence:
         for adapter_id, tokens, layers in self._to_keep:
             self._prefixes.keep((self.served.base, adapter_id), tokens, layers)
         self._to_keep.clear()
+        if self._is_growing:
+            self._is_growing = False
+            self._admit_waiting()
         self._batch.read()
 
     def fail_all(self, error: RagweldError) -> None:
@@ -223,6 +232,10 @@ class Residence:
         """Forget its prefixes; what was sent ahead finishes: it must not outlive the interpreter."""
         self._prefixes.forget(self.served.base)
         mx.synchronize()
+
+    @property
+    def _grown_at_once_bytes(self) -> int:
+        return self._limits.grown_at_once_bytes if self._rows else sys.maxsize
 
     def _new_batch(self) -> Batch:
         return Batch(self._model, self._limits.max_rows, self._limits.prefill_step_tokens)
@@ -296,6 +309,9 @@ class Residence:
         for row in gone:
             self._rows.discard(row)
             self._table.unpin(row.adapter_id)
+        self._admit_waiting()
+
+    def _admit_waiting(self) -> None:
         for waiting in [self._waiting.popleft() for _ in range(len(self._waiting))]:
             self.admit(waiting)
 

@@ -72,11 +72,16 @@ class Stacks:
             self.b[slot, :rank, :] = pair[1]
         return [self.a, self.b]
 
-    def take_from(self, other: Stacks) -> None:
-        """What smaller stacks held. Zero columns and rows change nothing."""
-        slots, _, rank = other.a.shape
-        self.a[:slots, :, :rank] = other.a
-        self.b[:slots, :rank, :] = other.b
+    def widen(self, slots: int, rank: int) -> list[mx.array]:
+        """Make room for more slots or a higher rank; zero columns and rows change nothing. Returns what must be
+        evaluated."""
+        more, higher = max(0, slots - self.a.shape[0]), max(0, rank - self.a.shape[2])
+        if not more and not higher:
+            return []
+        self._pairs.clear()
+        self.a = mx.pad(self.a, [(0, more), (0, 0), (0, higher)])
+        self.b = mx.pad(self.b, [(0, more), (0, higher), (0, 0)])
+        return [self.a, self.b]
 
 
 class SlotLinear(nn.Module):  # type: ignore[misc]
@@ -153,14 +158,21 @@ class SlotModel:
         shapes = [self.shapes[path] for path in {*self._slotted, *more_paths}]
         return slots * rank * FLOAT_BYTES * sum(shape.inputs + shape.outputs for shape in shapes)
 
-    def grow(self, slots: int, rank: int) -> None:
-        """Widen every layer that has slots; one that was widened before, when another could not be, stays as it is."""
-        for path, layer in self._slotted.items():
-            had_slots, _, had_rank = layer.stacks.a.shape
-            if had_slots < slots or had_rank < rank:
-                wider = Stacks(max(slots, had_slots), self.shapes[path], max(rank, had_rank))
-                wider.take_from(layer.stacks)
-                layer.stacks = wider
+    def grow(self, slots: int, rank: int, at_once_bytes: int) -> bool:
+        """Widen the layers that have slots, about so many bytes of them; whether all are so wide now.
+
+        One that was widened before, when another was not, stays as it is.
+        """
+        widened: list[mx.array] = []
+        for layer in self._slotted.values():
+            if sum(matrix.nbytes for matrix in widened) >= at_once_bytes:
+                break
+            widened += layer.stacks.widen(slots, rank)
+        else:
+            mx.eval(widened)
+            return True
+        mx.eval(widened)
+        return False
 
 
 @dataclass(frozen=True, slots=True)

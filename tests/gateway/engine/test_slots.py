@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from catalog.base import blas
 from catalog.base.load import bytes_in_memory, load
 from catalog.base.lora import read_adapter
 from catalog.errors import Unavailable
 from catalog.ids import AdapterId, BaseId, ModelRef
-from gateway.engine.requests import Generation
+from gateway.engine.requests import Generation, Sampling
 from gateway.engine.slots import Seat, SlotModel, SlotTable, Stacks
 from tests.gateway.engine.conftest import GREEDY, House, answer, prompt, run, running
 from tests.tiny_base import write_adapter
 
+blas.preload()
+
+import mlx.core as mx  # noqa: E402
+
+WIDE_KEYS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.down_proj")
 IDS = [AdapterId(letter * 64) for letter in "abcdefgh"]
 
 
@@ -88,7 +95,7 @@ def test_growth_that_broke_off_half_way_is_finished_by_the_next(house: House) ->
     model.write(1, adapter, 5, 8)
     first, *rest = model._slotted.values()
     first.stacks = Stacks(9, model.shapes["model.layers.0.self_attn.q_proj"], 32)
-    model.grow(7, 16)
+    assert model.grow(7, 16, sys.maxsize)
     assert first.stacks.a.shape[::2] == (9, 32)
     assert {layer.stacks.a.shape[::2] for layer in rest} == {(7, 16)}
 
@@ -104,6 +111,49 @@ def test_an_adapter_that_never_fits_is_refused_and_the_others_stay(house: House,
                 await engine.resolve(ModelRef(None, house.store.put(wide)))
             assert refusal.value.code == "no_memory" and "smaller rank" in refusal.value.hint
             assert engine.counters.resident == (house.ids[0],)
+
+    run(scene())
+
+
+def test_growing_in_parts_ends_with_the_same_matrices(house: House) -> None:
+    adapter = read_adapter(house.folders[1], (shapes := SlotModel(load(BaseId("base"), house.base).model).shapes))
+    models = [SlotModel(load(BaseId("base"), house.base).model) for _ in range(2)]
+    for model in models:
+        model.write(1, adapter, 5, 8)
+    assert models[0].grow(9, 16, sys.maxsize)
+    parts = 1
+    while not models[1].grow(9, 16, at_once_bytes=1):
+        parts += 1
+    assert parts >= len(adapter.pairs) > 1
+    for whole, part in zip(models[0]._slotted.values(), models[1]._slotted.values(), strict=True):
+        assert whole.stacks.a.shape == part.stacks.a.shape and whole.stacks.a.shape[0] == 9
+        assert mx.array_equal(whole.stacks.a, part.stacks.a) and mx.array_equal(whole.stacks.b, part.stacks.b)
+    assert shapes.keys() >= adapter.pairs.keys()
+
+
+def test_open_answers_go_on_while_the_stacks_grow_and_who_waits_for_them_is_answered(house: House) -> None:
+    folders = [write_adapter(house.home / f"g{n}", house.base, 70 + n, keys=WIDE_KEYS) for n in range(5)]
+    many = dataclasses.replace(house, folders=tuple(folders))
+
+    async def scene() -> None:
+        async with running(many) as engine:
+            tokens = await prompt(engine, "hello")
+            asked = [Generation(tokens, one, 1, sampling=GREEDY) for one in many.ids]
+            for generation in asked[:4]:
+                await answer(engine, generation)
+            assert engine._worker is not None
+            residence = next(iter(engine._worker._residences.values()))
+            residence._limits = dataclasses.replace(residence._limits, grown_at_once_bytes=1)
+            endless = Sampling(temperature=0, logit_bias=dict.fromkeys(residence._ends, -100.0))
+            stream = engine.generate(Generation(tokens, many.ids[0], 1500, sampling=endless))
+            await anext(stream)
+            steps = engine.counters.steps
+            grown, _ = await answer(engine, asked[4])
+            assert engine.counters.steps - steps >= 2 * len(WIDE_KEYS) - 1, "the stacks grew without a step between"
+            assert residence._table.slots == 9
+            await stream.aclose()
+            engine.forget_prefixes()
+            assert (await answer(engine, asked[4]))[0] == grown
 
     run(scene())
 
