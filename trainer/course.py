@@ -262,13 +262,12 @@ class _Walk:
         """Measure the point where the step arrived."""
         took_s = now_s - began_s
         after = self._learner.flat()
-        probe = measure(self._learner.model, self._lesson.objective, self._lesson.probe)
         reading = replace(
             self._reporter.snapshot,
             step=self.course.steps_done,
             epoch=self.course.steps_done / self._lesson.steps_per_epoch,
             loss=result.loss,
-            probe_loss=probe.loss if probe.counts else None,
+            probe_loss=self._probe_loss(),
             lr=result.lr,
             grad_norm=result.grad_norm,
             param_norm=length(after),
@@ -286,6 +285,14 @@ class _Walk:
         sketch = projection.sketch(displacement)
         self._reporter.observed(reading, self.course.rows_seen, sketch, now_s)
         self._picture.observed(reading, displacement, sketch)
+
+    def _probe_loss(self) -> float | None:
+        """Of the probe, at the points where it is due and at the last."""
+        lesson, step = self._lesson, self.course.steps_done
+        if step // lesson.plan.telemetry_interval_steps % lesson.probe_spacing and step != lesson.steps:
+            return None
+        probe = measure(self._learner.model, lesson.objective, lesson.probe)
+        return probe.loss if probe.counts else None
 
     def _examine(self, step: int) -> None:
         """Measure all held-out rows, and keep the adapter if it is the best so far."""

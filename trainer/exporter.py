@@ -27,7 +27,7 @@ RUNS_SHOWN = 4
 
 @dataclass(frozen=True, slots=True)
 class RunSnapshot:
-    """One run at one step. All values are of that step, but the evaluations', which are the latest."""
+    """One run at one step. All values are of that step, but the evaluations' and the probe's, which are the latest."""
 
     run_id: str
     base: str

@@ -47,6 +47,8 @@ class Lesson:
     held_out: Exam
     probe: Exam
     """A few held-out rows with something to learn, whose loss colours the path."""
+    probe_spacing: int = 1
+    """Points of the path from one measurement of the probe to the next."""
     world: World = ALONE
     """Who takes the steps together."""
 
@@ -147,6 +149,8 @@ def prepare(plan: Plan, home: Path, *, cpu_float32: bool = True, world: World = 
     if plan.grad_checkpoint:
         recompute_blocks(base.model)
     rule = UpdateRule(plan.optimizer, plan.weight_decay, plan.max_grad_norm)
+    probed = exam(_probe_rows(plan, material, base, parts, objective))
+    probe_tokens = sum(batch.inputs_BL.size for batch in probed.batches)
     return Lesson(
         plan=plan,
         base=base,
@@ -158,7 +162,8 @@ def prepare(plan: Plan, home: Path, *, cpu_float32: bool = True, world: World = 
         objective=objective,
         learner=Learner(base.model, objective, plan.seed, rule, world),
         held_out=exam(material.held_out.rows),
-        probe=exam(_probe_rows(plan, material, base, parts, objective)),
+        probe=probed,
+        probe_spacing=probe.spacing(plan, _tokens_a_step(plan, material), probe_tokens),
         world=world,
     )
 
@@ -180,10 +185,14 @@ def _probe_rows(
     drawn = probe.draw(material.held_out.rows, plan.seed)
     if objective.needs_reference:
         drawn = with_reference(base.model, parts, drawn)
+    affordable = probe.affordable_tokens(plan, _tokens_a_step(plan, material))
+    return probe.choose(drawn, lambda row: measure(base.model, objective, exam([row])), affordable)
+
+
+def _tokens_a_step(plan: Plan, material: Material) -> float:
     train = material.train.rows
     steps = batches.steps_per_epoch(len(train), plan.batch_size, plan.grad_accum_steps)
-    affordable = probe.affordable_tokens(plan, sum(row.length for row in train) / steps)
-    return probe.choose(drawn, lambda row: measure(base.model, objective, exam([row])), affordable)
+    return sum(row.length for row in train) / steps
 
 
 def in_words(lesson: Lesson) -> list[str]:

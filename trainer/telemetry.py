@@ -109,7 +109,8 @@ class Reporter:
         """A telemetry point: written when it has a place, shown in /metrics at once, in `run.json` now and then."""
         was_frozen = self._path.plane is not None
         placed = self._path.add((reading, rows_seen), displacement)
-        self._show(replace(reading, point=placed[-1][1] if placed else None))
+        probe_loss = self.snapshot.probe_loss if reading.probe_loss is None else reading.probe_loss
+        self._show(replace(reading, probe_loss=probe_loss, point=placed[-1][1] if placed else None))
         if placed and not was_frozen:
             self._announce_plane(placed[-1][1])
         self._write(placed)

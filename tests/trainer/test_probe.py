@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -10,6 +11,7 @@ from catalog.base.rows import Row
 from tests.trainer.conftest import MakePlan
 from trainer import probe
 from trainer.evaluate import Measurement
+from trainer.probe import PASS_TOKENS, SHARE
 
 
 def _rows(*lengths: int) -> list[Row]:
@@ -60,8 +62,18 @@ def test_a_row_without_a_finite_loss_comes_last() -> None:
 def test_a_surface_affords_more_rows(make_plan: MakePlan) -> None:
     without = make_plan(surface_grid=0, telemetry_interval_steps=2)
     with_one = make_plan(surface_grid=9, surface_share=0.05, telemetry_interval_steps=2)
-    assert probe.affordable_tokens(without, 1000) == pytest.approx(40)
-    assert probe.affordable_tokens(with_one, 1000) == pytest.approx(140)
+    assert probe.affordable_tokens(without, 5000) == pytest.approx(120 - PASS_TOKENS)
+    assert probe.affordable_tokens(with_one, 5000) == pytest.approx(620 - PASS_TOKENS)
+
+
+def test_without_a_surface_the_probe_keeps_to_its_share_by_being_rare(make_plan: MakePlan) -> None:
+    """Of whatever size steps and probe are; with one it is measured at each point."""
+    for tokens_a_step, tokens in itertools.product((1, 50, 2000, 1e6), (2, 30, 1000)):
+        plan = make_plan(surface_grid=0, telemetry_interval_steps=2)
+        points = probe.spacing(plan, tokens_a_step, tokens)
+        work_tokens = points * plan.telemetry_interval_steps * tokens_a_step
+        assert (PASS_TOKENS + tokens) / 2 <= SHARE * work_tokens
+        assert probe.spacing(make_plan(surface_grid=9), tokens_a_step, tokens) == 1
 
 
 def test_the_drawn_rows_depend_on_the_seed_alone() -> None:

@@ -22,6 +22,7 @@ from catalog.plan import Plan
 from catalog.runs import CancelRequested, Run, RunStore
 from tests.tiny_base import write_adapter, write_base
 from tests.trainer.conftest import MakePlan, WriteRows, fact
+from trainer import lesson
 from trainer.main import train_next
 from trainer.projection import held_points
 from trainer.run import Workplace
@@ -134,6 +135,18 @@ def test_a_run_learns_measures_keeps_and_promotes(home: Home, make_plan: MakePla
     said = " ".join(event.message for event in home.of_type(run, "log"))
     for words in ("18 rows to learn from", "2 held out by seed 3", "0 dropped", "12 steps: 4 epochs", "Promoted:"):
         assert words in said
+
+
+def test_a_probe_that_is_rare_is_told_where_it_was_measured_and_shown_until_the_next(
+    home: Home, make_plan: MakePlan
+) -> None:
+    plan = make_plan(surface_grid=0, promote_if_improves=False, epochs=20)
+    steps, spacing = 60, lesson.prepare(plan, home.place.home).probe_spacing
+    assert 1 < spacing < steps
+    told = home.of_type(home.train(plan), "telemetry")
+    measured = [event.step for event in told if event.probe_loss is not None]
+    assert measured == sorted({*range(spacing, steps + 1, spacing), steps})
+    assert home.place.board.snapshot.runs[0].probe_loss == told[-1].probe_loss
 
 
 def test_points_wait_for_their_plane_and_then_come_in_order(home: Home, make_plan: MakePlan) -> None:
