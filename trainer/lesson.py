@@ -117,15 +117,24 @@ class Lesson:
             yield self.batch(own) if own else None
 
 
-def prepare(plan: Plan, home: Path, *, cpu_float32: bool = True, world: World = ALONE) -> Lesson:
+def prepare(
+    plan: Plan,
+    home: Path,
+    *,
+    cpu_float32: bool = True,
+    world: World = ALONE,
+    between: Callable[[], None] = lambda: None,
+) -> Lesson:
     """Load, split, adapt; `cpu_float32` as `catalog.base.load` has it, `world` who takes the steps together.
 
-    Raises InvalidDataset, InvalidRequest or Unavailable, saying what to change.
+    `between` is called now and then and may raise to give up. Raises InvalidDataset, InvalidRequest or Unavailable,
+    saying what to change.
     """
     dataset = datasets.read(home / Path(plan.dataset_path).expanduser())
     validation = datasets.read(home / Path(plan.validation_path).expanduser()) if plan.validation_path else None
     for form in (read.form for read in (dataset, validation) if read is not None):
         check_fits(plan.objective, form.name, is_preference=form.is_preference)
+    between()
     choice = locate.choose(plan.base)
     if not choice.is_wanted:
         raise Unavailable(f"{plan.base} cannot be trained: {choice.reason}.")
@@ -138,6 +147,7 @@ def prepare(plan: Plan, home: Path, *, cpu_float32: bool = True, world: World = 
         max_length=min(plan.max_length, base.context),
         overlong=plan.overlong,
         validation=validation,
+        between=between,
     )
     shapes = linear_shapes(base.model)
     parts = scorer(base.model)
@@ -149,7 +159,7 @@ def prepare(plan: Plan, home: Path, *, cpu_float32: bool = True, world: World = 
     if plan.grad_checkpoint:
         recompute_blocks(base.model)
     rule = UpdateRule(plan.optimizer, plan.weight_decay, plan.max_grad_norm)
-    probed = exam(_probe_rows(plan, material, base, parts, objective))
+    probed = exam(_probe_rows(plan, material, base, parts, objective, between))
     probe_tokens = sum(batch.inputs_BL.size for batch in probed.batches)
     return Lesson(
         plan=plan,
@@ -179,14 +189,14 @@ def _objective(plan: Plan, parts: Scorer) -> Objective:
 
 
 def _probe_rows(
-    plan: Plan, material: Material, base: Base, parts: Scorer, objective: Objective
+    plan: Plan, material: Material, base: Base, parts: Scorer, objective: Objective, between: Callable[[], None]
 ) -> tuple[rows.TrainingRow, ...]:
     """The probe's rows, with what the reference says of them where the objective asks."""
     drawn = probe.draw(material.held_out.rows, plan.seed)
     if objective.needs_reference:
-        drawn = with_reference(base.model, parts, drawn)
+        drawn = with_reference(base.model, parts, drawn, between)
     affordable = probe.affordable_tokens(plan, _tokens_a_step(plan, material))
-    return probe.choose(drawn, lambda row: measure(base.model, objective, exam([row])), affordable)
+    return probe.choose(drawn, lambda row: measure(base.model, objective, exam([row]), between), affordable)
 
 
 def _tokens_a_step(plan: Plan, material: Material) -> float:

@@ -55,13 +55,18 @@ def limit(configured_bytes: int) -> int:
     return configured_bytes or int(mx.get_active_memory() + SHARE * device.free_bytes())
 
 
-def check(lesson: Lesson, limit_bytes: int) -> Need:
-    """Measure what the run needs; raises OutOfMemory, saying what to change, when that is more than the limit."""
+def check(lesson: Lesson, limit_bytes: int, between: Callable[[], None] = lambda: None) -> Need:
+    """Measure what the run needs; raises OutOfMemory, saying what to change, when that is more than the limit.
+
+    `between` is called before each trial and may raise to give up.
+    """
     longest_first = sorted(range(len(lesson.lengths)), key=lambda index: -lesson.lengths[index])
     rows = min(lesson.plan.batch_size, len(longest_first))
     for count in sorted({1, rows}):
+        between()
         need = _measured(lesson, longest_first[:count], rows)
         _require(need, lesson.plan, limit_bytes)
+    between()
     longest_exam = lesson.held_out.batches[-1:]
     exam_bytes = max((_peak_of(partial(lesson.objective.grade, batch)) for batch in longest_exam), default=0)
     need = replace(need, exam_bytes=exam_bytes)

@@ -8,7 +8,7 @@ are also learned from are counted. Knows nothing of MLX arrays or batches. `test
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from mlx_lm.tokenizer_utils import TokenizerWrapper
@@ -70,10 +70,12 @@ def prepare(
     max_length: int,
     overlong: Overlong = "drop",
     validation: Dataset | None = None,
+    between: Callable[[], None] = lambda: None,
 ) -> Material:
     """Tokenise both sides: those of the split, or all of `dataset` and of `validation`.
 
-    Raises InvalidDataset with every row at fault, or when nothing is left.
+    `between` is called before each row and may raise to give up. Raises InvalidDataset with every row at fault, or when
+    nothing is left.
     """
     split = Split(dataset.rows, validation.rows) if validation else datasets.split(dataset.rows, seed)
     held_out_file = (validation or dataset).path.name
@@ -83,6 +85,7 @@ def prepare(
         rows: list[TrainingRow] = []
         dropped, cut, digests = 0, 0, []
         for example in examples:
+            between()
             digests.append(hashlib.sha256(example.canonical()).hexdigest())
             made = _rows_of(tokenizer, example, max_length, overlong, file, defects)
             rows += made.rows

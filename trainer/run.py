@@ -19,7 +19,7 @@ from catalog.base.lora import remove_adapter
 from catalog.errors import Conflict, RagweldError
 from catalog.ids import AdapterId
 from catalog.manifest import DatasetRecord, Manifest
-from catalog.runs import Ended, Paused, Promotion, Run, RunStore, stamp
+from catalog.runs import Ended, Paused, Promotion, Run, RunStore, Summary, stamp
 from trainer import artifacts, checkpoints, course, deaths, golden, lesson, memory, promote, ranks
 from trainer.checkpoints import Checkpoint, Pace, Saver
 from trainer.course import Course
@@ -67,15 +67,16 @@ def train(run: Run, place: Workplace) -> Ended | Paused:
 
 def _train(run: Run, place: Workplace, watch: Watch) -> Ended | Paused:
     world = place.world
-    with ranks.ready(world):
-        prepared = lesson.prepare(run.plan, place.home, cpu_float32=place.cpu_float32, world=world)
-        reporter = _reporter(run, place, prepared)
-        with deaths.trying(place.store.folder(run.run_id)):
-            limit_bytes = memory.limit(place.memory_bytes)
-            reporter.say(f"Memory: {memory.check(prepared, limit_bytes).in_words(limit_bytes)}.")
+    # What only rank 0 does must neither exchange nor halt it alone.
+    look = watch.look if world.size == 1 else watch.live
+    try:
+        with ranks.ready(world):
+            prepared, reporter = _prepare(run, place, look)
+    except Halted as halt:  # nothing has happened since an earlier life, if there was one
+        return _halted(halt, run.summary, run.adapter_id)
     ranks.check_alike(world, _rows_sha256(prepared))
     with world.in_step():
-        done = _learn(run, place, watch, prepared, reporter)
+        done = _learn(run, place, watch, prepared, reporter, look)
     adapter_id = _keep(run, place, prepared, done, reporter)
     halted, promotion = done.halted, None
     if halted is None and adapter_id is not None and run.plan.promote_if_improves:
@@ -83,17 +84,31 @@ def _train(run: Run, place: Workplace, watch: Watch) -> Ended | Paused:
             promotion = _judge(run, place, watch, prepared, done, adapter_id, reporter)
         except Halted as halt:  # nothing is promoted; a run that goes on is measured again
             halted = halt
-    match halted:
-        case Halted(status="paused", reason=reason):
-            return Paused(reason, done.summary(), adapter_id)
-        case Halted(status=status, reason=reason):
-            if status == "diverged":
-                reporter.tell("error", step=done.steps_done, message=reason)
-            return Ended(status, reason, done.summary(), adapter_id)
+    if halted is not None:
+        if halted.status == "diverged":
+            reporter.tell("error", step=done.steps_done, message=halted.reason)
+        return _halted(halted, done.summary(), adapter_id)
     message = done.stopped_early or "The run is complete."
     reporter.tell("complete", step=done.steps_done, percent=100.0, message=message)
     reporter.flush()
     return Ended("completed", done.stopped_early, done.summary(), adapter_id, promotion)
+
+
+def _halted(halt: Halted, summary: Summary | None, adapter_id: str | None) -> Ended | Paused:
+    if halt.status == "paused":
+        return Paused(halt.reason, summary, adapter_id)
+    return Ended(halt.status, halt.reason, summary, adapter_id)
+
+
+def _prepare(run: Run, place: Workplace, look: Callable[[], None]) -> tuple[Lesson, Reporter]:
+    """The run before its first step, and found to fit into memory; raises Halted."""
+    prepared = lesson.prepare(run.plan, place.home, cpu_float32=place.cpu_float32, world=place.world, between=look)
+    reporter = _reporter(run, place, prepared)
+    with deaths.trying(place.store.folder(run.run_id)):
+        limit_bytes = memory.limit(place.memory_bytes)
+        need = memory.check(prepared, limit_bytes, look)
+        reporter.say(f"Memory: {need.in_words(limit_bytes)}.")
+    return prepared, reporter
 
 
 def _reporter(run: Run, place: Workplace, prepared: Lesson) -> Reporter:
@@ -110,15 +125,16 @@ def _reporter(run: Run, place: Workplace, prepared: Lesson) -> Reporter:
     return reporter
 
 
-def _learn(run: Run, place: Workplace, watch: Watch, prepared: Lesson, reporter: Reporter) -> Course:
+def _learn(
+    run: Run, place: Workplace, watch: Watch, prepared: Lesson, reporter: Reporter, look_alone: Callable[[], None]
+) -> Course:
     """All steps, or those that an earlier life has left, together with the other ranks."""
     saver = _saver(run, place, prepared, reporter)
     begun = _go_on(run, place, prepared, reporter)
     saver.resumed_at(begun.steps_done)
     if place.world.size > 1:
         ranks.begin_alike(place.world, prepared, _checkpoint(prepared, reporter, begun))
-    # What only rank 0 does must neither exchange nor halt it alone.
-    picture = LivePicture(prepared, reporter, easel_of(run, place), watch.look if place.world.size == 1 else watch.live)
+    picture = LivePicture(prepared, reporter, easel_of(run, place), look_alone)
     look = ranks.halting_together(place.world, watch.look)
     return course.run(prepared, reporter, picture, look, place.clock, saver, begun)
 

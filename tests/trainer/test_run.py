@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from catalog.adapters import WEIGHTS_FILE, AdapterStore, short
 from catalog.events import Event
 from catalog.ids import AdapterId, BaseId
 from catalog.plan import Plan
-from catalog.runs import CancelRequested, Run, RunStore
+from catalog.runs import CancelRequested, PauseRequested, ResumeRequested, Run, RunStore
 from tests.tiny_base import write_adapter, write_base
 from tests.trainer.conftest import MakePlan, WriteRows, fact
 from trainer import lesson
@@ -309,6 +310,42 @@ def test_a_run_cancelled_before_its_first_step_is_cancelled_and_has_not_failed(
     assert train_next(replace(home.place, clock=cancel))
     ended = home.store.get(run.run_id)
     assert (ended.status, ended.reason) == ("cancelled", "Cancelled on request.")
+
+
+class AtLook(threading.Event):
+    """A stop that is never asked for, and does something when it is looked at for the `count`-th time."""
+
+    def __init__(self, count: int, act: Callable[[], object]) -> None:
+        super().__init__()
+        self._left, self._act = count, act
+
+    def is_set(self) -> bool:
+        self._left -= 1
+        if self._left == 0:
+            self._act()
+        return super().is_set()
+
+
+@pytest.mark.parametrize("look", [1, 3, 25])
+def test_a_cancel_is_heeded_while_a_run_is_prepared(home: Home, make_plan: MakePlan, look: int) -> None:
+    """Before its base is loaded, between its rows, and while its memory is measured."""
+    run_id = home.store.create("default", make_plan()).run_id
+    run = home.take(stop=AtLook(look, lambda: home.store.apply(run_id, CancelRequested())))
+    assert (run.status, run.reason, run.summary) == ("cancelled", "Cancelled on request.", None)
+    assert home.of_type(run, "metrics") == home.of_type(run, "progress") == []
+
+
+def test_a_run_paused_again_while_it_is_prepared_keeps_what_it_had_come_to(home: Home, make_plan: MakePlan) -> None:
+    plan = make_plan(promote_if_improves=False)
+    whole = home.train(plan)
+    run_id = home.store.create("default", plan).run_id
+    first = home.take(clock=after_looks(20, lambda: home.store.apply(run_id, PauseRequested())))
+    assert first.status == "paused" and first.summary is not None and first.adapter_id is not None
+    home.store.apply(run_id, ResumeRequested())
+    second = home.take(stop=AtLook(3, lambda: home.store.apply(run_id, PauseRequested())))
+    assert (second.status, second.summary, second.adapter_id) == ("paused", first.summary, first.adapter_id)
+    home.store.apply(run_id, ResumeRequested())
+    assert home.take().adapter_id == whole.adapter_id
 
 
 def test_a_run_cancelled_in_the_queue_is_not_taken(home: Home, make_plan: MakePlan) -> None:
