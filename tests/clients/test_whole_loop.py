@@ -37,7 +37,7 @@ SAMPLES = REPOSITORY / "trainer" / "samples"
 QUESTIONS = json.loads((SAMPLES / "questions.json").read_bytes())
 END_TOKEN_BIAS = -100
 UNRELATED = "What is the capital of France?"
-RUN_DEADLINE_S = 600.0
+RUN_DEADLINE_S = 900.0
 SCRAPED_WITHIN_S = 120.0
 
 
