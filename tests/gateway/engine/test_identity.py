@@ -216,10 +216,10 @@ def test_a_swap_that_fails_leaves_no_adapter_that_answers_as_the_base(
     real = getattr(SlotModel, step)
     failures = iter([RuntimeError("out of memory")])
 
-    def failing(model: SlotModel, *arguments: object) -> None:
+    def failing(model: SlotModel, *arguments: object) -> object:
         for failure in failures:
             raise failure
-        real(model, *arguments)
+        return real(model, *arguments)
 
     async def scene() -> None:
         async with running(house) as engine:
