@@ -359,7 +359,13 @@ class RunStore:
     def get(self, run_id: str) -> Run:
         """The run as it is now; of a running one, its trainer is looked after: see `Lost` and `Stalled`."""
         run = self.read(run_id)
-        return run if self._sign_of(run) is None else self._mark(run_id)
+        sign = self._sign_of(run)
+        if sign is None:
+            return run
+        try:
+            return self._mark(run_id)
+        except OSError:  # a disk that takes nothing; it is so all the same, and a later reader writes it down
+            return next_run(run, sign, self._now())
 
     def read(self, run_id: str) -> Run:
         """The run as it was last written."""

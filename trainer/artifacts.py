@@ -7,6 +7,7 @@ by. `tests/trainer/test_artifacts.py` kills a writer at every step.
 
 from __future__ import annotations
 
+import io
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -32,6 +33,19 @@ def package_versions() -> dict[str, str]:
     }
 
 
+# Both are made in memory: what MLX itself cannot write is a RuntimeError that does not say that the disk is full.
+def _safetensors(tensors: Mapping[str, mx.array]) -> bytes:
+    content = io.BytesIO()
+    mx.save_safetensors(content, dict(tensors), metadata={"format": "mlx"})
+    return content.getvalue()
+
+
+def _npz(tensors: Mapping[str, mx.array]) -> bytes:
+    content = io.BytesIO()
+    mx.savez(content, **tensors)
+    return content.getvalue()
+
+
 def write(
     folder: Path,
     tensors: Mapping[str, mx.array],
@@ -41,8 +55,8 @@ def write(
 ) -> None:
     """Replace `folder` by the adapter, atomically and durably."""
     with files.staged_folder(folder) as staging:
-        mx.save_safetensors(str(staging / WEIGHTS_FILE), dict(tensors), metadata={"format": "mlx"})
-        mx.savez(str(staging / NPZ_FILE), **tensors)
+        (staging / WEIGHTS_FILE).write_bytes(_safetensors(tensors))
+        (staging / NPZ_FILE).write_bytes(_npz(tensors))
         (staging / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n", "utf-8")
         if golden is not None:
             (staging / GOLDEN_FILE).write_text(golden.model_dump_json(indent=2) + "\n", "utf-8")

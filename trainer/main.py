@@ -42,7 +42,7 @@ LONGEST_REASON = 500
 QUEUE_RETRY_S = 10.0
 LESS_MEMORY = "Set grad_checkpoint, or lower batch_size or max_length."
 DIED_OF_MEMORY = f"oom: its trainer died because memory ran out. {LESS_MEMORY}"
-DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 """They pass, or somebody mends them; the run can go on from its last checkpoint."""
 
 

@@ -39,6 +39,7 @@ from catalog.runs import (
     Started,
     next_run,
 )
+from tests.house import full_disk
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 PLAN = Plan(
@@ -210,6 +211,18 @@ def test_the_beat_of_an_earlier_life_does_not_count(tmp_path: Path, clock: Secon
         clock.now_s += 1000
         store.apply(run_id, ResumeRequested())
     assert store.get(run_id).losses == 2
+
+
+def test_a_full_disk_hides_no_run_and_its_state_is_written_when_there_is_room(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    run_id = store.create("default", PLAN).run_id
+    claimed = store.claim_next()
+    assert claimed is not None
+    claimed.claim.release()
+    with full_disk():
+        assert [run.status for run in (store.get(run_id), *store.list())] == ["interrupted", "interrupted"]
+    assert store.read(run_id).status == "running"
+    assert (store.get(run_id).losses, store.read(run_id).status) == (1, "interrupted")
 
 
 def test_runs_are_claimed_in_order_and_once(tmp_path: Path) -> None:

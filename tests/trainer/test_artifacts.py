@@ -19,6 +19,7 @@ from catalog.base.lora import LoraSettings, add_lora, linear_shapes, read_adapte
 from catalog.ids import BaseId
 from catalog.manifest import DatasetRecord, Manifest
 from catalog.runs import Summary
+from tests.house import full_disk
 from tests.trainer.conftest import MakePlan
 from trainer.artifacts import package_versions, write
 
@@ -105,6 +106,16 @@ def test_a_writer_that_fails_leaves_what_was_there(tmp_path: Path, manifest: Man
     before = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
     with pytest.raises(RuntimeError):
         write(tmp_path / "model", {"a.lora_a": mx.ones((4, 1)), "a.lora_b": "no array"}, config, manifest)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
+
+
+def test_a_full_disk_is_an_error_of_the_disk_and_leaves_what_was_there(tmp_path: Path, manifest: Manifest) -> None:
+    """What MLX itself cannot write would fail the run for good; of a full disk it can be resumed."""
+    config = AdapterConfig(num_layers=1, lora_parameters=LoraParameters(rank=1, scale=1.0))
+    write(tmp_path / "model", {"a.lora_a": mx.zeros((4, 1))}, config, manifest)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
+    with full_disk(4096), pytest.raises(OSError, match="File too large"):
+        write(tmp_path / "model", {"a.lora_a": mx.ones((4096, 1))}, config, manifest)
     assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
 
 
