@@ -201,7 +201,7 @@ class AdapterStore:
         """What is active and named, as it is on disk now."""
         try:
             return _POINTERS.decode(self.aliases_path.read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return Pointers()
 
     def active(self, base: BaseId) -> AdapterId | None:
