@@ -36,7 +36,7 @@ class Rule:
     def in_words(self) -> str:
         return (
             f"on the same held-out rows, at least {self.min_rows}, the {CONFIDENCE:.0%} bound of the paired bootstrap "
-            f"of the difference to the active adapter and to the base lies below {-self.epsilon:g}; on the regression "
+            f"of the difference to the active adapter and to the base lies below {0 - self.epsilon:g}; on the regression "
             f"set not above {self.regression_tolerance:g}; every check passes"
         )
 
@@ -119,9 +119,9 @@ def _comparisons(evidence: Evidence, rule: Rule) -> list[Comparison]:
     candidate, active, base = evidence.candidate, evidence.active, evidence.base
     assert candidate is not None and active is not None and base is not None
     name = evidence.compared
-    found = [_compare("base", name, candidate, base, -rule.epsilon, rule.seed)]
+    found = [_compare("base", name, candidate, base, 0 - rule.epsilon, rule.seed)]
     if active != base:
-        found.append(_compare("active", name, candidate, active, -rule.epsilon, rule.seed))
+        found.append(_compare("active", name, candidate, active, 0 - rule.epsilon, rule.seed))
     if evidence.regression is not None:
         found.append(_compare("regression", "loss", *evidence.regression, rule.regression_tolerance, rule.seed))
     return found

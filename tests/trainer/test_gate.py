@@ -77,6 +77,12 @@ def test_better_by_no_more_than_epsilon_is_not_enough() -> None:
     assert "is asked" in refused.reason
 
 
+def test_nothing_less_than_zero_is_asked_as_zero() -> None:
+    verdict = judged(GOOD, GOOD, BASE)
+    assert verdict.reason.endswith("where less than 0 is asked), lower on 0 of 3 rows.")
+    assert verdict.decision is not None and "lies below 0;" in verdict.decision.rule
+
+
 def test_few_rows_decide_nothing() -> None:
     refused = judged(GOOD, ACTIVE, BASE, replace(RULE, min_rows=4))
     assert refused.reason == "Not promoted: 3 rows are too few to tell anything of the candidate; 4 are asked."
