@@ -36,8 +36,8 @@ class Rule:
     def in_words(self) -> str:
         return (
             f"on the same held-out rows, at least {self.min_rows}, the {CONFIDENCE:.0%} bound of the paired bootstrap "
-            f"of the difference to the active adapter and to the base lies below {0 - self.epsilon:g}; on the regression "
-            f"set not above {self.regression_tolerance:g}; every check passes"
+            f"of the difference to the active adapter and to the base lies below {0 - self.epsilon:g}; on the "
+            f"regression set not above {self.regression_tolerance:g}; every check passes"
         )
 
 
