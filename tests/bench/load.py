@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -23,11 +24,18 @@ class Load:
 
     tokens: int = 0
     wall_s: float = 0.0
+    cpu_s: float = 0.0
+    """What the server took, where it was measured."""
     first_token_s: list[float] = field(default_factory=list)
 
     @property
     def tokens_per_s(self) -> float:
         return self.tokens / self.wall_s
+
+    @property
+    def tokens_per_cpu_s(self) -> float:
+        """Not a number where the server's CPU cannot be read."""
+        return self.tokens / self.cpu_s if self.cpu_s else math.nan
 
     @property
     def median_first_token_s(self) -> float:

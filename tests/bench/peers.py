@@ -79,6 +79,19 @@ def litellm(config: Path) -> Iterator[Server]:
         yield Server("litellm", f"http://127.0.0.1:{port}/v1", "mock", pid)
 
 
+def cpu_s(group: int) -> float:
+    """User and system CPU of every process of a process group."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == group:
+            ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def openblas() -> str:
     """What LD_PRELOAD needs for a fast BLAS; empty where there is none."""
     return ctypes.util.find_library("openblas") or ""

@@ -116,9 +116,9 @@ def measure(proxy: Proxy, upstream: Server) -> Cost:
 def cpu_of(proxy: Proxy, count: int, run: Callable[[int], object]) -> float:
     """CPU seconds for each of `count`."""
     run(max(count // 10, 1))
-    before = cpu_s(proxy.server.pid)
+    before = peers.cpu_s(proxy.server.pid)
     run(count)
-    return (cpu_s(proxy.server.pid) - before) / count
+    return (peers.cpu_s(proxy.server.pid) - before) / count
 
 
 def load(
@@ -156,19 +156,6 @@ async def _load(proxy: Proxy, bodies: Iterator[bytes], at_once: int, manner: str
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         await asyncio.gather(*(ask(session) for _ in range(at_once)))
     return took_s
-
-
-def cpu_s(group: int) -> float:
-    """User and system CPU of every process of a process group."""
-    ticks = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[2]) == group:
-            ticks += sum(map(int, fields[11:15]))
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def memory_mb(pid: int) -> float:
