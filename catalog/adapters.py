@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from catalog import files
 from catalog.errors import Conflict, InvalidAdapter, NotFound
 from catalog.ids import CHECKPOINT, SHORT_ID_CHARS, AdapterId, BaseId
-from catalog.runs import stamp
+from catalog.run_life import stamp
 
 ADAPTERS_FOLDER = Path("data/adapters")
 WEIGHTS_FILE = "adapters.safetensors"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from catalog import files
-from catalog.runs import stamp
+from catalog.run_life import stamp
 
 LOG_FILE = Path("data/admin_log.jsonl")
 MOST_TAIL_BYTES = 8 << 20

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from catalog import files
 from catalog.errors import Conflict, InvalidRequest, NotFound
 from catalog.ids import checked_name
-from catalog.runs import stamp
+from catalog.run_life import stamp
 from catalog.settings import GatewaySettings
 
 KEYS_FILE = Path("data/keys.json")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from catalog.plan import Plan
-from catalog.runs import Promotion, Summary
+from catalog.run_life import Promotion, Summary
 
 
 class DatasetRecord(BaseModel):

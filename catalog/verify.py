@@ -19,7 +19,8 @@ from catalog.adapters import MANIFEST_FILE, NPZ_FILE, WEIGHTS_FILE, AdapterStore
 from catalog.base import locate
 from catalog.errors import InvalidAdapter, InvalidDataset, NotFound
 from catalog.manifest import Manifest
-from catalog.runs import Run, RunStore
+from catalog.run_life import Run
+from catalog.runs import RunStore
 
 BASE_FILES = ("*.safetensors", "config.json", "generation_config.json", "tokenizer*", "chat_template*", "vocab*")
 

@@ -59,7 +59,8 @@ def exposition(home: Path, run_id: str, instance: str) -> str:
     """The run as OpenMetrics; raises NotFound, and Conflict while it is not over."""
     from catalog import events, pictures
     from catalog.errors import Conflict
-    from catalog.runs import ENDED, RunStore
+    from catalog.run_life import ENDED
+    from catalog.runs import RunStore
     from grafana.openmetrics import openmetrics
 
     store = RunStore(home)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from deploy import bench
 
 if TYPE_CHECKING:
-    from catalog.runs import Run, RunStore, Wish
+    from catalog.run_life import Run, Wish
+    from catalog.runs import RunStore
     from catalog.settings import Loaded
     from catalog.verify import Verification
 
@@ -44,7 +45,8 @@ def arguments(top: argparse.ArgumentParser) -> None:
 
 def run(words: argparse.Namespace, home: Path, loaded: Loaded, key: str, say: Say) -> bool:
     """Do what `words` say; False when a verification found a fault. Raises RagweldError."""
-    from catalog.runs import CancelRequested, PauseRequested, ResumeRequested, RunStore
+    from catalog.run_life import CancelRequested, PauseRequested, ResumeRequested
+    from catalog.runs import RunStore
 
     store = RunStore(home)
     wishes: dict[str, type[Wish]] = {"cancel": CancelRequested, "pause": PauseRequested, "resume": ResumeRequested}

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from catalog.benchmarks import Answered, Benchmark, Standing
 from catalog.errors import RagweldError, UpstreamTimedOut
-from catalog.runs import stamp
+from catalog.run_life import stamp
 from gateway import cost
 from gateway.asking import Heard, ask_among
 from gateway.context import Context

@@ -14,7 +14,8 @@ from typing import Any
 
 from catalog import events
 from catalog.adapters import MANIFEST_FILE
-from catalog.runs import Run, RunStore, Summary
+from catalog.run_life import Run, Summary
+from catalog.runs import RunStore
 
 
 @dataclass(frozen=True, slots=True)

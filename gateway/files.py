@@ -15,7 +15,8 @@ from typing import Any
 
 from catalog import datasets
 from catalog.errors import Conflict, InvalidDataset, InvalidRequest, NotFound
-from catalog.runs import ENDED, RunStore
+from catalog.run_life import ENDED
+from catalog.runs import RunStore
 from catalog.uploads import FileStore, Purpose, StoredFile, file_id_of
 from gateway.errors import InvalidFile
 from gateway.forms import Form

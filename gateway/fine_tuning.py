@@ -18,7 +18,8 @@ from catalog.base import locate
 from catalog.errors import InvalidRequest, NotFound
 from catalog.ids import BARE_BASE, parse_model
 from catalog.plan import Profile, RunRequest
-from catalog.runs import Labels, Run, RunStore
+from catalog.run_life import Labels, Run
+from catalog.runs import RunStore
 from catalog.settings import Objective, Settings
 from catalog.uploads import FileStore
 from gateway import errors, files, training

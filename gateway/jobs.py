@@ -20,7 +20,8 @@ from catalog.adapters import MANIFEST_FILE
 from catalog.errors import NotFound
 from catalog.events import Event
 from catalog.ids import RAGWELD, fine_tuned_id
-from catalog.runs import LOSSES_RESUMED, Run, RunStore, Status
+from catalog.run_life import LOSSES_RESUMED, Run, Status
+from catalog.runs import RunStore
 from catalog.uploads import file_id_of
 from gateway import paging
 

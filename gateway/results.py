@@ -11,7 +11,8 @@ from typing import Any
 
 from catalog import events
 from catalog.errors import InvalidRequest, NotFound
-from catalog.runs import Run, RunStore
+from catalog.run_life import Run
+from catalog.runs import RunStore
 from gateway.jobs import RESULTS_BEGINS, unix
 
 FILENAME = "step_metrics.csv"

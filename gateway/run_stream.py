@@ -17,7 +17,8 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from catalog import events
 from catalog.errors import InvalidRequest
 from catalog.events import StoredLine
-from catalog.runs import ENDED, RunStore
+from catalog.run_life import ENDED
+from catalog.runs import RunStore
 from gateway.lifecycle import Lifecycle, connection_of
 
 POLL_S = 0.2

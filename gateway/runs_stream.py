@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 from catalog.adapters import AdapterStore
 from catalog.errors import InvalidRequest
-from catalog.runs import Run, RunStore
+from catalog.run_life import Run
+from catalog.runs import RunStore
 from gateway.run_stream import HEARTBEAT, HEARTBEAT_S, event_kind, offset_of, sleep_or_drain, some_lines
 
 MAX_CHOSEN = 20

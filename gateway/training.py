@@ -20,7 +20,8 @@ from catalog.base import locate
 from catalog.errors import Conflict, NotFound
 from catalog.ids import AdapterId, BaseId
 from catalog.plan import Profile, RunRequest, check_fits, resolve
-from catalog.runs import NO_LABELS, Decided, Labels, Promotion, Run, RunStore, stamp
+from catalog.run_life import NO_LABELS, Decided, Labels, Promotion, Run, stamp
+from catalog.runs import RunStore
 from catalog.settings import Settings
 from catalog.uploads import FileStore, is_file_id
 from gateway import diff

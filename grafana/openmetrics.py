@@ -12,7 +12,7 @@ from datetime import datetime
 
 from catalog.events import Event
 from catalog.pictures import Surface, SurfacePoint, marked
-from catalog.runs import Run
+from catalog.run_life import Run
 from trainer.metrics import TRAINER_METRICS, decimal
 
 JOB = "ragweld-trainer"

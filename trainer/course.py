@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from catalog.base import blas, device
-from catalog.runs import Status, Summary
+from catalog.run_life import Status, Summary
 from trainer import projection, steadiness
 from trainer.batches import StepRows
 from trainer.evaluate import Measurement, measure

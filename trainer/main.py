@@ -25,7 +25,8 @@ from types import FrameType
 from catalog import files
 from catalog.adapters import AdapterStore
 from catalog.errors import Conflict, InvalidDataset, OutOfMemory, RagweldError
-from catalog.runs import LOSSES_RESUMED, RUNS_FOLDER, Ended, Explained, Lost, Paused, ResumeRequested, Run, RunStore
+from catalog.run_life import LOSSES_RESUMED, Ended, Explained, Lost, Paused, ResumeRequested, Run
+from catalog.runs import RUNS_FOLDER, RunStore
 from catalog.settings import Settings, overlay
 from trainer import deaths, pulse
 from trainer.checkpoints import Pace

@@ -17,7 +17,7 @@ from typing import get_args
 from catalog.base import blas
 from catalog.errors import RagweldError, Unavailable
 from catalog.plan import Plan
-from catalog.runs import Status
+from catalog.run_life import Status
 from trainer import checkpoints, course, lesson, memory
 from trainer.checkpoints import Checkpoint
 from trainer.course import Course

@@ -19,7 +19,8 @@ from catalog.base.lora import remove_adapter
 from catalog.errors import Conflict, RagweldError
 from catalog.ids import AdapterId
 from catalog.manifest import DatasetRecord, Manifest
-from catalog.runs import Ended, Paused, Promotion, Run, RunStore, Summary, stamp
+from catalog.run_life import Ended, Paused, Promotion, Run, Summary, stamp
+from catalog.runs import RunStore
 from trainer import artifacts, checkpoints, course, deaths, golden, lesson, memory, promote, ranks
 from trainer.checkpoints import Checkpoint, Pace, Saver
 from trainer.course import Course

@@ -9,7 +9,8 @@ import math
 from pathlib import Path
 
 from catalog.base.lora import read_adapter, remove_adapter
-from catalog.runs import Run, RunStore
+from catalog.run_life import Run
+from catalog.runs import RunStore
 from catalog.verify import Finding
 from trainer import lesson
 from trainer.evaluate import measure, wearing

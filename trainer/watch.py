@@ -12,7 +12,8 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from catalog.runs import RunStore, Status
+from catalog.run_life import Status
+from catalog.runs import RunStore
 
 BEAT_EVERY_S = 2.0
 UNSEEN_BEATS = 300

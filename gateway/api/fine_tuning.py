@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from litestar import Request, get, post
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from catalog.runs import CancelRequested, PauseRequested, ResumeRequested, Wish
+from catalog.run_life import CancelRequested, PauseRequested, ResumeRequested, Wish
 from gateway import context, fine_tuning, jobs, paging
 from gateway.api import reading
 from gateway.context import Context

@@ -16,7 +16,7 @@ from catalog.adapters import AliasMove
 from catalog.errors import Overloaded, Unavailable
 from catalog.ids import BaseId
 from catalog.plan import Profile, RunRequest
-from catalog.runs import CancelRequested, PauseRequested, ResumeRequested, Run, Wish
+from catalog.run_life import CancelRequested, PauseRequested, ResumeRequested, Run, Wish
 from gateway import context, run_stream, runs_stream, training
 from gateway.api import reading
 from gateway.context import Context

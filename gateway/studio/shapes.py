@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from catalog.adapters import AliasMove
 from catalog.events import Event
-from catalog.runs import Run, Summary
+from catalog.run_life import Run, Summary
 
 
 class Shape(BaseModel):

@@ -15,7 +15,7 @@ from catalog.datasets.check import Check
 from catalog.events import Event
 from catalog.pictures import RunPath, Surface
 from catalog.plan import Profile, RunRequest
-from catalog.runs import Run
+from catalog.run_life import Run
 from gateway.datasets import CheckRequest
 from gateway.studio import shapes, typescript
 from gateway.training import DiffRequest, RollbackRequest

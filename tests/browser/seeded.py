@@ -14,7 +14,8 @@ from catalog import events, pictures
 from catalog.decisions import CheckResult, Comparison, Decision
 from catalog.pictures import Frame, Probe, Surface, SurfacePoint
 from catalog.plan import Plan
-from catalog.runs import Decided, Ended, Promotion, RunStore, Summary
+from catalog.run_life import Decided, Ended, Promotion, Summary
+from catalog.runs import RunStore
 
 PLAN = Plan(
     base="ragweld-nano", dataset_path="/data.jsonl", seed=0, epochs=4, batch_size=4, lr=4e-3, warmup_ratio=0.1,

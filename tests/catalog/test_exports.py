@@ -16,7 +16,8 @@ from catalog.adapters import AdapterStore
 from catalog.errors import InvalidRequest, NotFound
 from catalog.exports import Format
 from catalog.ids import AdapterId, BaseId, fine_tuned_id
-from catalog.runs import Ended, RunStore
+from catalog.run_life import Ended
+from catalog.runs import RunStore
 from tests.gateway.test_run_stream import PLAN
 from tests.tiny_base import mx, write_adapter, write_base
 

@@ -9,7 +9,8 @@ import pytest
 from catalog import pictures
 from catalog.errors import NotFound
 from catalog.pictures import Frame, PathPlane, PathPoint, Probe, Surface, SurfacePoint
-from catalog.runs import Run, RunStore
+from catalog.run_life import Run
+from catalog.runs import RunStore
 from tests.gateway.test_run_stream import PLAN
 
 POINT = PathPoint(step=2, x=3.0, y=0.0, off_plane=4.0, loss=1.5, probe_loss=1.25, lr=1e-3)

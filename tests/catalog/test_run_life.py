@@ -14,10 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from catalog.errors import Conflict
 from catalog.events import read_events
-from catalog.runs import (
-    STALLED_AFTER_S,
+from catalog.run_life import (
     CancelRequested,
-    ClaimedRun,
     Ended,
     Explained,
     Lost,
@@ -27,11 +25,11 @@ from catalog.runs import (
     Revived,
     Run,
     RunEvent,
-    RunStore,
     Stalled,
     Started,
     next_run,
 )
+from catalog.runs import STALLED_AFTER_S, ClaimedRun, RunStore
 from tests.catalog.run_model import Life, Refused
 from tests.catalog.test_runs import NOW, PLAN, Seconds, queued
 

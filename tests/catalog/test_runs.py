@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 from catalog.errors import Conflict, InvalidRequest, NotFound
 from catalog.events import read_events
 from catalog.plan import Plan
-from catalog.runs import (
+from catalog.run_life import (
     ENDED,
     CancelRequested,
-    ClaimedRun,
     Decided,
     Ended,
     Explained,
@@ -34,11 +33,11 @@ from catalog.runs import (
     Revived,
     Run,
     RunEvent,
-    RunStore,
     Stalled,
     Started,
     next_run,
 )
+from catalog.runs import ClaimedRun, RunStore
 from tests.house import full_disk
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -239,7 +238,7 @@ def test_a_run_whose_trainer_was_killed_is_interrupted_at_the_next_look(tmp_path
     run_id = store.create("default", PLAN).run_id
     script = "\n".join(
         (
-            "import time; from pathlib import Path; from catalog.runs import RunStore",
+            "import time; from pathlib import Path; from catalog.runs import RunStore"
             f"claimed = RunStore(Path({str(tmp_path)!r})).claim_next()",
             "print(claimed.run.run_id, flush=True); time.sleep(60)",
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from catalog.adapters import GOLDEN_FILE, MANIFEST_FILE, NPZ_FILE, WEIGHTS_FILE
-from catalog.runs import Run
+from catalog.run_life import Run
 from catalog.verify import Verification, verify
 from tests.trainer.conftest import MakePlan, base_folder, make_plan, write_rows
 from tests.trainer.test_run import Home

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from catalog.runs import Run
+from catalog.run_life import Run
 from deploy import cli
 from tests.trainer.conftest import MakePlan, base_folder, make_plan, write_rows
 from tests.trainer.test_run import Home

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from catalog.ids import BaseId
-from catalog.runs import Run, RunStore, Summary
+from catalog.run_life import Run, Summary
+from catalog.runs import RunStore
 from gateway import diff
 from gateway.diff import Side
 from tests.gateway.test_run_stream import PLAN

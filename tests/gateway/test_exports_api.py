@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from catalog.adapters import AdapterStore
-from catalog.runs import Ended, RunStore
+from catalog.run_life import Ended
+from catalog.runs import RunStore
 from tests.gateway.scripted import ScriptedEngine
 from tests.gateway.serving import Reply, Served, served
 from tests.gateway.test_run_stream import PLAN

@@ -12,7 +12,8 @@ from typing import Any
 import openai
 import pytest
 
-from catalog.runs import CancelRequested, Run, RunStore
+from catalog.run_life import CancelRequested, Run
+from catalog.runs import RunStore
 from catalog.settings import Settings
 from gateway import files
 from gateway.border import UPLOAD_BYTES_PER_S

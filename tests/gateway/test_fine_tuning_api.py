@@ -13,7 +13,8 @@ from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 
 from catalog.adapters import content_id
-from catalog.runs import ClaimedRun, Ended, Summary
+from catalog.run_life import Ended, Summary
+from catalog.runs import ClaimedRun
 from catalog.settings import Settings
 from gateway.fine_tuning import micro_batch
 from tests.gateway.scripted import BASE, ScriptedEngine

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from catalog.plan import Plan
-from catalog.runs import ClaimedRun, Ended, RunStore
+from catalog.run_life import Ended
+from catalog.runs import ClaimedRun, RunStore
 from gateway import run_stream
 from tests.gateway.following import Follower
 from tests.gateway.scripted import ScriptedEngine

@@ -14,7 +14,8 @@ from safetensors.numpy import save_file
 
 from catalog import settings as stored
 from catalog.adapters import content_id
-from catalog.runs import Ended, Paused, RunStore, Summary
+from catalog.run_life import Ended, Paused, Summary
+from catalog.runs import RunStore
 from catalog.settings import Settings
 from gateway import training
 from tests.gateway.scripted import BASE, ScriptedEngine

@@ -12,7 +12,8 @@ import pytest
 
 from catalog.adapters import AdapterStore
 from catalog.ids import BaseId
-from catalog.runs import Ended, RunStore
+from catalog.run_life import Ended
+from catalog.runs import RunStore
 from gateway import runs_stream
 from tests.gateway.following import Follower
 from tests.gateway.scripted import ScriptedEngine

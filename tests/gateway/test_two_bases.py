@@ -9,7 +9,7 @@ import pytest
 
 from catalog import models
 from catalog.adapters import content_id
-from catalog.runs import Ended
+from catalog.run_life import Ended
 from catalog.settings import Settings
 from gateway.main import engine as make_engine
 from tests.gateway.serving import Reply, Served, served, wait_until

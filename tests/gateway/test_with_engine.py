@@ -14,7 +14,7 @@ import pytest
 
 from catalog.adapters import content_id
 from catalog.base.load import load_tokenizer
-from catalog.runs import Ended
+from catalog.run_life import Ended
 from catalog.settings import Settings
 from gateway.main import engine as make_engine
 from tests.gateway.serving import Served, events_of, served, wait_until

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from catalog.events import Event
 from catalog.plan import Plan
-from catalog.runs import Run
+from catalog.run_life import Run
 from grafana.openmetrics import (
     NOT_STORED,
     OF_A_STEP,

@@ -18,7 +18,7 @@ from catalog.base.load import Base, load
 from catalog.base.lora import LoraSettings, add_lora, linear_shapes, read_adapter
 from catalog.ids import BaseId
 from catalog.manifest import DatasetRecord, Manifest
-from catalog.runs import Summary
+from catalog.run_life import Summary
 from tests.house import full_disk
 from tests.trainer.conftest import MakePlan
 from trainer.artifacts import package_versions, write

@@ -22,7 +22,8 @@ from catalog.base.lora import linear_shapes, read_adapter
 from catalog.errors import Conflict, OutOfMemory
 from catalog.ids import BaseId
 from catalog.plan import Plan
-from catalog.runs import CancelRequested, PauseRequested, ResumeRequested, RunStore
+from catalog.run_life import CancelRequested, PauseRequested, ResumeRequested
+from catalog.runs import RunStore
 from catalog.settings import Settings, TrainerSettings
 from tests.trainer.conftest import MakePlan, WriteRows, fact
 from tests.trainer.process import Trainer, wait_for_steps

@@ -11,7 +11,7 @@ import pytest
 from catalog.adapters import AdapterStore, AliasMove
 from catalog.base.load import Base
 from catalog.ids import AdapterId, BaseId
-from catalog.runs import CancelRequested, PauseRequested, ResumeRequested
+from catalog.run_life import CancelRequested, PauseRequested, ResumeRequested
 from tests.trainer.conftest import MakePlan, WriteRows, fact
 from tests.trainer.test_run import Home
 from trainer import speak

@@ -16,7 +16,7 @@ import pytest
 
 from catalog import events
 from catalog.plan import Plan
-from catalog.runs import CancelRequested
+from catalog.run_life import CancelRequested
 from tests.house import REPOSITORY, free_ports
 from tests.trainer.conftest import MakePlan, WriteRows
 from tests.trainer.test_run import Home

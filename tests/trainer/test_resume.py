@@ -14,7 +14,8 @@ import pytest
 from catalog.adapters import WEIGHTS_FILE, AdapterStore
 from catalog.events import Event, read_events
 from catalog.plan import Plan
-from catalog.runs import CancelRequested, Ended, PauseRequested, ResumeRequested, Run, RunEvent, RunStore
+from catalog.run_life import CancelRequested, Ended, PauseRequested, ResumeRequested, Run, RunEvent
+from catalog.runs import RunStore
 from tests.trainer.conftest import MakePlan
 from trainer import checkpoints
 from trainer.main import LOSSES_RESUMED, train_next, work

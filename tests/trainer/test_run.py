@@ -20,7 +20,8 @@ from catalog.adapters import WEIGHTS_FILE, AdapterStore, short
 from catalog.events import Event
 from catalog.ids import AdapterId, BaseId
 from catalog.plan import Plan
-from catalog.runs import CancelRequested, PauseRequested, ResumeRequested, Run, RunStore
+from catalog.run_life import CancelRequested, PauseRequested, ResumeRequested, Run
+from catalog.runs import RunStore
 from tests.tiny_base import write_adapter, write_base
 from tests.trainer.conftest import MakePlan, WriteRows, fact
 from trainer import lesson

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from catalog.adapters import AdapterStore
 from catalog.errors import Conflict
 from catalog.plan import Plan
-from catalog.runs import CancelRequested, PauseRequested, ResumeRequested, Run, RunEvent, RunStore
+from catalog.run_life import CancelRequested, PauseRequested, ResumeRequested, Run, RunEvent
+from catalog.runs import RunStore
 from tests.trainer.conftest import MakePlan
 from tests.trainer.process import DEADLINE_S, Trainer, wait_for_steps
 from trainer.main import train_next

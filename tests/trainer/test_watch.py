@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from catalog import heartbeat
-from catalog.runs import CancelRequested, Ended, PauseRequested, ResumeRequested, RunEvent, RunStore
+from catalog.run_life import CancelRequested, Ended, PauseRequested, ResumeRequested, RunEvent
+from catalog.runs import RunStore
 from tests.trainer.conftest import MakePlan
 from trainer.watch import Halted, Watch
 

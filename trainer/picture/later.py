@@ -14,7 +14,8 @@ from safetensors import SafetensorError
 from catalog import pictures
 from catalog.errors import Conflict, RagweldError
 from catalog.pictures import PICTURE_FOLDER, UNFINISHED
-from catalog.runs import ENDED, Run, RunStore, Status
+from catalog.run_life import ENDED, Run, Status
+from catalog.runs import RunStore
 from trainer import lesson
 from trainer.lesson import Lesson
 from trainer.picture import painter

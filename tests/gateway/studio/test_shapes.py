@@ -7,7 +7,7 @@ import json
 import pytest
 from pydantic import BaseModel
 
-from catalog.runs import Ended
+from catalog.run_life import Ended
 from catalog.settings import Settings, Upstream
 from gateway.studio import shapes
 from tests.gateway.scripted import ScriptedEngine

@@ -16,7 +16,8 @@ from catalog.adapters import AdapterStore
 from catalog.events import read_events
 from catalog.pictures import Surface
 from catalog.plan import Plan
-from catalog.runs import CancelRequested, Run, RunStore
+from catalog.run_life import CancelRequested, Run
+from catalog.runs import RunStore
 from tests.trainer.conftest import MakePlan, fact
 from trainer import lesson
 from trainer.evaluate import measure
