@@ -238,7 +238,7 @@ def test_a_run_whose_trainer_was_killed_is_interrupted_at_the_next_look(tmp_path
     run_id = store.create("default", PLAN).run_id
     script = "\n".join(
         (
-            "import time; from pathlib import Path; from catalog.runs import RunStore"
+            "import time; from pathlib import Path; from catalog.runs import RunStore",
             f"claimed = RunStore(Path({str(tmp_path)!r})).claim_next()",
             "print(claimed.run.run_id, flush=True); time.sleep(60)",
         )
