@@ -210,9 +210,7 @@ def test_a_second_trainer_says_so_and_does_not_start(home: Path) -> None:
     claim.release()
 
 
-def test_a_queue_that_cannot_be_read_is_tried_again(
-    home: Path, make_plan: MakePlan, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_queue_that_cannot_be_read_is_tried_again(home: Path, caplog: pytest.LogCaptureFixture) -> None:
     class OneWait(threading.Event):
         """Told to stop while it waits."""
 
@@ -221,8 +219,8 @@ def test_a_queue_that_cannot_be_read_is_tried_again(
             return True
 
     store = RunStore(home)
-    torn = store.create("default", make_plan())
-    (store.folder(torn.run_id) / "run.json").write_bytes(b"{")
+    store.root.parent.mkdir(parents=True, exist_ok=True)
+    store.root.write_text("a file where the runs should lie")
     place = Workplace(
         home=home, mirror=lambda scope: home / scope, store=store, adapters=AdapterStore(home), stop=OneWait()
     )
