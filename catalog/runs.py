@@ -12,7 +12,7 @@ import builtins
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -137,18 +137,24 @@ class RunStore:
         return any(run.status == "queued" for run in self._read_all())
 
     def claim_next(self) -> ClaimedRun | None:
-        """Take the oldest queued run and mark it running; None when nothing is queued."""
-        with self._lock():
-            for run in sorted(self._read_all(), key=lambda run: (run.created_at, run.run_id)):
-                claim = files.Claim.take(self._owner_path(run.run_id)) if run.status == "queued" else None
-                if claim is not None:
-                    started = next_run(run, Started(), self._now())
-                    self.beat(run.run_id)
-                    self._write(started)
-                    break
-            else:
-                return None
-        self.log_state(started)
+        """Take the oldest queued run and mark it running; None when nothing is queued.
+
+        One that cannot be written is let go: it is queued still, or interrupted to its next reader.
+        """
+        with ExitStack() as undo:
+            with self._lock():
+                for run in sorted(self._read_all(), key=lambda run: (run.created_at, run.run_id)):
+                    claim = files.Claim.take(self._owner_path(run.run_id)) if run.status == "queued" else None
+                    if claim is not None:
+                        undo.callback(claim.release)
+                        started = next_run(run, Started(), self._now())
+                        self.beat(run.run_id)
+                        self._write(started)
+                        break
+                else:
+                    return None
+            self.log_state(started)
+            undo.pop_all()
         return ClaimedRun(started, claim)
 
     def apply(self, run_id: str, event: RunEvent) -> Run:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from catalog import heartbeat
 from catalog.errors import Conflict, InvalidRequest, NotFound
 from catalog.events import read_events
 from catalog.plan import Plan
@@ -222,6 +223,25 @@ def test_a_full_disk_hides_no_run_and_its_state_is_written_when_there_is_room(tm
         assert [run.status for run in (store.get(run_id), *store.list())] == ["interrupted", "interrupted"]
     assert store.read(run_id).status == "running"
     assert (store.get(run_id).losses, store.read(run_id).status) == (1, "interrupted")
+
+
+@pytest.mark.parametrize(
+    ("most_bytes", "left"),
+    [(0, "queued"), (heartbeat.WIDTH, "queued"), (4096, "interrupted")],
+    ids=["no beat", "no run.json", "no event"],
+)
+def test_a_claim_that_a_full_disk_breaks_off_is_held_by_nobody(tmp_path: Path, most_bytes: int, left: str) -> None:
+    store = RunStore(tmp_path)
+    run_id = store.create("default", PLAN).run_id
+    store.append(run_id, "state", message="long " * 1000)
+    with full_disk(most_bytes), pytest.raises(OSError):
+        store.claim_next()
+    assert store.get(run_id).status == left
+    if left == "interrupted":
+        store.apply(run_id, ResumeRequested())
+    claimed = store.claim_next()
+    assert claimed is not None and claimed.run.run_id == run_id
+    claimed.claim.release()
 
 
 def test_runs_are_claimed_in_order_and_once(tmp_path: Path) -> None:
