@@ -12,7 +12,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import uvloop
@@ -21,6 +21,7 @@ from catalog import keys
 from catalog.adapters import AdapterStore
 from catalog.audit import AdminLog
 from catalog.chats import ChatStore
+from catalog.ids import AdapterId, BaseId
 from catalog.keys import KeyStore
 from catalog.runs import RunStore
 from catalog.settings import Loaded, Settings
@@ -95,9 +96,27 @@ def engine(settings: Settings, home: Path) -> AnswerEngine | None:
 
 def folder_watch(settings: Settings, home: Path, answering: AnswerEngine, adapters: AdapterStore) -> FolderWatch:
     """What looks after the adapter folder that users know."""
-    training = settings.training
-    folder = home / Path(training.ragweld_agent_model_path).expanduser()
-    return FolderWatch(home, folder, training.ragweld_agent_reload_period_sec, answering, adapters)
+    return FolderWatch(
+        home, known_folder(settings, home), settings.training.ragweld_agent_reload_period_sec, answering, adapters
+    )
+
+
+def copier(
+    settings: Settings, home: Path, answering: AnswerEngine | None, adapters: AdapterStore
+) -> Callable[[BaseId, AdapterId], None]:
+    """What copies a base's active adapter to the folder that users know, if it is of the default base: what lies there
+    becomes that one's."""
+
+    def copied(base: BaseId, adapter_id: AdapterId) -> None:
+        if answering is not None and answering.state().base == base:
+            training.copy(adapters, adapter_id, known_folder(settings, home))
+
+    return copied
+
+
+def known_folder(settings: Settings, home: Path) -> Path:
+    """Where users find the default base's active adapter."""
+    return home / Path(settings.training.ragweld_agent_model_path).expanduser()
 
 
 def build(loaded: Loaded, home: Path, environ: Mapping[str, str], answering: AnswerEngine | None) -> Context:
@@ -106,8 +125,7 @@ def build(loaded: Loaded, home: Path, environ: Mapping[str, str], answering: Ans
     adapters = AdapterStore(home)
     measures = Measures(answering, settings.engine, HomeState(home, adapters))
     store = KeyStore(home)
-    mirror = home / Path(settings.training.ragweld_agent_model_path).expanduser()
-    probation = Probation(adapters, lambda good: training.copy(adapters, good, mirror), measures.automatic_rollback)
+    probation = Probation(adapters, copier(settings, home, answering, adapters), measures.automatic_rollback)
     if answering is not None:
         answering.on_failed_trial(probation.failed_trial)
     guard = Guard(store.known(), time.monotonic) if keys.are_asked_for(settings.gateway) else None

@@ -57,12 +57,12 @@ def goes_in_circles(tail: str) -> bool:
 
 
 class Probation:
-    """Belongs to the event loop. `copied` refreshes the folder where users find the active adapter."""
+    """Belongs to the event loop. `copied` refreshes the folder where users find a base's active adapter."""
 
     def __init__(
         self,
         store: AdapterStore,
-        copied: Callable[[AdapterId], None],
+        copied: Callable[[BaseId, AdapterId], None],
         count: Callable[[Cause], None],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -121,7 +121,7 @@ class Probation:
         self._count(cause)
         log.error("adapters: %s was taken back, %s answers now: %s", short(adapter_id), short(move.adapter_id), why)
         if move.adapter_id is not None:
-            self._copied(AdapterId(move.adapter_id))
+            self._copied(base, AdapterId(move.adapter_id))
 
     def _is_new(self, moves: list[AliasMove]) -> bool:
         if not moves:

@@ -24,7 +24,9 @@ from types import FrameType
 
 from catalog import files
 from catalog.adapters import AdapterStore
+from catalog.base import locate
 from catalog.errors import Conflict, InvalidDataset, OutOfMemory, RagweldError
+from catalog.ids import BaseId
 from catalog.run_life import LOSSES_RESUMED, Ended, Explained, Lost, Paused, ResumeRequested, Run
 from catalog.runs import RUNS_FOLDER, RunStore
 from catalog.settings import Settings, overlay
@@ -98,7 +100,7 @@ def _lead(settings: Settings, home: Path, world: World, stop: threading.Event) -
         raise Conflict(f"Another trainer already works in {home}.", hint="One is enough: it takes runs in order.")
     place = Workplace(
         home=home,
-        mirror=lambda scope: home / overlay(settings, home, scope).training.ragweld_agent_model_path,
+        mirror=partial(mirror, settings, home),
         store=RunStore(home),
         adapters=AdapterStore(home),
         pace=Pace(settings.trainer.checkpoint_interval_steps, settings.trainer.checkpoint_interval_s),
@@ -115,6 +117,14 @@ def _lead(settings: Settings, home: Path, world: World, stop: threading.Event) -
         server.close()
     finally:
         claim.release()
+
+
+def mirror(settings: Settings, home: Path, scope: str, base: BaseId) -> Path | None:
+    """Where the copy of a base's promoted adapter lies; None for all but the default base: the gateway watches the
+    folder and makes what lies there that one's."""
+    if base != locate.choose(settings.training.ragweld_agent_base_model).base:
+        return None
+    return home / overlay(settings, home, scope).training.ragweld_agent_model_path
 
 
 def work(place: Workplace, poll_interval_s: float) -> None:

@@ -17,7 +17,7 @@ from catalog.adapters import MANIFEST_FILE, AdapterStore, short
 from catalog.base import device
 from catalog.base.lora import remove_adapter
 from catalog.errors import Conflict, RagweldError
-from catalog.ids import AdapterId
+from catalog.ids import AdapterId, BaseId
 from catalog.manifest import DatasetRecord, Manifest
 from catalog.run_life import Ended, Paused, Promotion, Run, Summary, stamp
 from catalog.runs import RunStore
@@ -35,10 +35,11 @@ from trainer.world import ALONE, World
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """What a trainer works with. `mirror` names, for a scope, the folder where users find the promoted adapter."""
+    """What a trainer works with. `mirror` names, for a scope and a base, the folder where users find the promoted
+    adapter; None where there is none."""
 
     home: Path
-    mirror: Callable[[str], Path]
+    mirror: Callable[[str, BaseId], Path | None]
     store: RunStore
     adapters: AdapterStore
     board: Board = field(default_factory=Board)
@@ -243,7 +244,8 @@ def _announce(run: Run, place: Workplace, verdict: Verdict, adapter_id: AdapterI
     place.board.decide(verdict.promote)
     if verdict.promote:
         try:
-            place.adapters.mirror(adapter_id, place.mirror(run.scope))
+            if (folder := place.mirror(run.scope, BaseId(run.plan.base))) is not None:
+                place.adapters.mirror(adapter_id, folder)
         except (OSError, RagweldError) as error:
             reporter.say(f"The adapter is active, but the copy for its users was not made: {error}")
     promotion = Promotion(

@@ -24,7 +24,7 @@ def main() -> None:
         store = RunStore(home)
         run_id = store.create("default", default_plan()).run_id
         wall_s, cpu_s = time.perf_counter(), time.process_time()
-        train_next(Workplace(home, lambda scope: home / scope, store, AdapterStore(home)))
+        train_next(Workplace(home, lambda scope, base: home / scope, store, AdapterStore(home)))
         figures = {"wall_s": time.perf_counter() - wall_s, "cpu_s": time.process_time() - cpu_s}
         run = store.get(run_id)
     if run.promotion is None or run.promotion.base_loss is None or run.promotion.candidate_loss is None:

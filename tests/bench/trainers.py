@@ -50,7 +50,7 @@ class Telling(Board):
         told = {"step": run.step, "wall_s": now_s, "cpu_s": time.process_time(), "peak_bytes": run.memory_bytes}
         print(json.dumps(told | {"eval_loss": run.eval_loss}), flush=True)
 
-place = Workplace(home, lambda scope: home / scope, RunStore(home), AdapterStore(home), Telling(), stop)
+place = Workplace(home, lambda scope, base: home / scope, RunStore(home), AdapterStore(home), Telling(), stop)
 sys.exit(not train_next(place))
 """
 

@@ -54,7 +54,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     home = root / "home"
     store = RunStore(home)
     run = store.create("default", plan)
-    place = Workplace(home=home, mirror=lambda scope: home / "models" / scope, store=store, adapters=AdapterStore(home))
+    place = Workplace(
+        home=home, mirror=lambda scope, base: home / "models" / scope, store=store, adapters=AdapterStore(home)
+    )
     assert train_next(place)
     assert store.get(run.run_id).status == "completed"
     return Trained(home, run.run_id)

@@ -33,10 +33,13 @@ class Desk:
         self.base = BaseId(BASE)
         self.store.move(self.base, self.good, expected=None, reason="first")
         self.store.move(self.base, self.bad, expected=self.good, reason="second")
-        self.copied: list[AdapterId] = []
+        self.copied: list[tuple[BaseId, AdapterId]] = []
         self.causes: list[str] = []
         later = self.now + timedelta(seconds=age_s)
-        self.probation = Probation(self.store, self.copied.append, self.causes.append, lambda: later)
+        self.probation = Probation(self.store, self.copy, self.causes.append, lambda: later)
+
+    def copy(self, base: BaseId, adapter_id: AdapterId) -> None:
+        self.copied.append((base, adapter_id))
 
     def hear(self, *are_bad: bool, adapter: AdapterId | None = None) -> None:
         async def scene() -> None:
@@ -64,7 +67,7 @@ def test_three_bad_answers_of_few_take_it_back_once(desk: Desk) -> None:
     last = desk.store.aliases().bases[BASE][-1]
     assert last.reason == "automatic rollback of version 2: 3 of its first 4 answers failed or were bad"
     assert (last.version, last.previous) == (3, desk.bad)
-    assert (desk.copied, desk.causes) == ([desk.good], ["bad_answers"])
+    assert (desk.copied, desk.causes) == ([(desk.base, desk.good)], ["bad_answers"])
 
 
 def test_half_bad_is_not_yet_bad_and_fifty_answers_end_the_watch(desk: Desk) -> None:
@@ -107,7 +110,7 @@ def test_where_the_disk_refuses_it_is_tried_again(desk: Desk) -> None:
                 raise fault
             return super().retreat(base, bad, why)
 
-    desk.probation = Probation(Refusing(desk.folder), desk.copied.append, desk.causes.append, lambda: desk.now)
+    desk.probation = Probation(Refusing(desk.folder), desk.copy, desk.causes.append, lambda: desk.now)
     desk.hear(True, True, True)
     assert (desk.active, desk.causes) == (desk.bad, [])
     desk.hear(True, True, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from catalog import models
 from catalog.adapters import content_id
+from catalog.ids import BaseId
 from catalog.run_life import Ended
 from catalog.settings import Settings
 from gateway.main import engine as make_engine
@@ -80,3 +82,17 @@ def test_a_run_of_another_base_is_promoted_there(gateway: Served, bases: tuple[P
     assert not (gateway.context.home / FOLDER).exists()
     back = gateway.call("POST", "/api/adapters/rollback", {"base": str(bases[1])}).json()
     assert (back["base"], back["adapter_id"]) == (str(bases[1]), None)
+
+
+@pytest.mark.parametrize("is_default", [False, True])
+def test_an_automatic_rollback_refreshes_the_watched_folder_for_the_default_base_only(
+    gateway: Served, bases: tuple[Path, Path], tmp_path: Path, is_default: bool
+) -> None:
+    here, base = gateway.context, BaseId(str(bases[not is_default]))
+    good, bad = (here.adapters.put(write_adapter(tmp_path / str(seed), Path(base), seed)) for seed in (6, 7))
+    here.adapters.move(base, good, expected=None, reason="first")
+    here.adapters.move(base, bad, expected=good, reason="second")
+    taking_back = here.probation.failed_trial(base, bad, "it babbles")
+    asyncio.run_coroutine_threadsafe(taking_back, gateway.loop).result(60)
+    assert here.adapters.active(base) == good
+    assert (here.home / FOLDER).exists() == is_default

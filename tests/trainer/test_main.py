@@ -222,7 +222,7 @@ def test_a_queue_that_cannot_be_read_is_tried_again(home: Path, caplog: pytest.L
     store.root.parent.mkdir(parents=True, exist_ok=True)
     store.root.write_text("a file where the runs should lie")
     place = Workplace(
-        home=home, mirror=lambda scope: home / scope, store=store, adapters=AdapterStore(home), stop=OneWait()
+        home=home, mirror=lambda scope, base: home / scope, store=store, adapters=AdapterStore(home), stop=OneWait()
     )
     work(place, poll_interval_s=0.05)
     assert "cannot be used" in caplog.text

@@ -40,7 +40,7 @@ class Home:
         self.store = RunStore(folder)
         self.place = Workplace(
             home=folder,
-            mirror=lambda scope: folder / "models" / scope,
+            mirror=lambda scope, base: folder / "models" / scope,
             store=self.store,
             adapters=AdapterStore(folder),
         )

@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import mlx.core as mx
@@ -22,10 +23,11 @@ from catalog.ids import AdapterId, BaseId
 from catalog.plan import Plan
 from catalog.run_life import CancelRequested, PauseRequested, ResumeRequested, Run
 from catalog.runs import RunStore
+from catalog.settings import Settings
 from tests.tiny_base import write_adapter, write_base
 from tests.trainer.conftest import MakePlan, WriteRows, fact
 from trainer import lesson
-from trainer.main import train_next
+from trainer.main import mirror, train_next
 from trainer.projection import held_points
 from trainer.run import Workplace
 from trainer.schedule import learning_rate
@@ -40,7 +42,7 @@ class Home:
     def __init__(self, folder: Path) -> None:
         self.place = Workplace(
             home=folder,
-            mirror=lambda scope: folder / "models" / scope,
+            mirror=lambda scope, base: folder / "models" / scope,
             store=RunStore(folder),
             adapters=AdapterStore(folder),
         )
@@ -137,6 +139,16 @@ def test_a_run_learns_measures_keeps_and_promotes(home: Home, make_plan: MakePla
     said = " ".join(event.message for event in home.of_type(run, "log"))
     for words in ("18 rows to learn from", "2 held out by seed 3", "0 dropped", "12 steps: 4 epochs", "Promoted:"):
         assert words in said
+
+
+def test_the_folder_that_is_watched_takes_the_default_bases_adapters_only(home: Home, make_plan: MakePlan) -> None:
+    folder = home.place.home
+    run = home.train(make_plan(epochs=1), mirror=partial(mirror, Settings(), folder))
+    assert run.promotion.promoted, run.promotion.reason
+    assert not (folder / "models").exists()
+    default = Settings.model_validate({"training": {"ragweld_agent_base_model": run.plan.base}})
+    watched = folder / default.training.ragweld_agent_model_path
+    assert mirror(default, folder, "default", BaseId(run.plan.base)) == watched
 
 
 def test_a_probe_that_is_rare_is_told_where_it_was_measured_and_shown_until_the_next(

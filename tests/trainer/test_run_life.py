@@ -94,7 +94,7 @@ def of_no_stops(plan: Plan) -> Run:
     """What the plan gives when nobody disturbs it."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        place = Workplace(home, lambda scope: home / scope, RunStore(home), AdapterStore(home))
+        place = Workplace(home, lambda scope, base: home / scope, RunStore(home), AdapterStore(home))
         run_id = place.store.create("default", plan).run_id
         assert train_next(place)
         return place.store.get(run_id)

@@ -56,7 +56,7 @@ def test_one_that_answers_otherwise_serves_nobody_and_the_alias_goes_back(house:
         bad = with_golden(house, tmp_path, "surely not this")
         causes: list[str] = []
         async with running(house) as engine:
-            engine.on_failed_trial(Probation(house.store, lambda good: None, causes.append).failed_trial)
+            engine.on_failed_trial(Probation(house.store, lambda base, good: None, causes.append).failed_trial)
             assert (await engine.resolve(ModelRef(None, None))).adapter_id == first
             house.store.move(base, bad, expected=first, reason="run")
             voices = await asyncio.gather(*(engine.resolve(ModelRef(None, None)) for _ in range(5)))

@@ -39,7 +39,7 @@ class Home:
         ticks = itertools.count()
         self.place = Workplace(
             home=folder,
-            mirror=lambda scope: folder / "models" / scope,
+            mirror=lambda scope, base: folder / "models" / scope,
             store=self.store,
             adapters=AdapterStore(folder),
             picture_clock=lambda: next(ticks) * 1.0,
