@@ -43,14 +43,15 @@ def checked_name(name: str, param: str) -> str:
     return name
 
 
-def checked_adapter_name(name: str, param: str, known_bases: Collection[str]) -> str:
+def checked_adapter_name(name: str, param: str, other_models: Collection[str]) -> str:
     """Return `name` if an adapter can be asked for by it, and nothing else is; raises InvalidRequest."""
     checked_name(name, param)
-    means_more = {RAGWELD, BARE_BASE, NO_ADAPTER, *known_bases}
+    means_more = {RAGWELD, BARE_BASE, NO_ADAPTER, *(model.lower() for model in other_models)}
     if name.lower() in means_more or name.isdecimal() or _ID.fullmatch(name):
         raise InvalidRequest(
             f"{name!r} means something else already.",
-            hint="An adapter's name is no base, none of 'ragweld', 'base' and 'none', no version and no content id.",
+            hint="An adapter's name is no other model's, of this machine or upstream, none of 'ragweld', 'base' and "
+            "'none', no version and no content id.",
             param=param,
         )
     return name

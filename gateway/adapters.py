@@ -12,7 +12,7 @@ import asyncio
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from catalog.ids import AdapterId, BaseId, checked_adapter_name
 from catalog.runs import RunStore
 from catalog.settings import Settings
 from gateway import training
+from gateway.routing import models_of
 
 HUB_FILES = ["*.safetensors", "*.npz", "*.json"]
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
@@ -88,6 +89,8 @@ class Shelf:
     settings: Settings
     runs: RunStore
     adapters: AdapterStore
+    discovered: Mapping[str, Collection[str]]
+    """Upstream -> models that it said it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ class Source:
 def source_of(wanted: AdapterRequest, shelf: Shelf) -> Source:
     """What the request names, once its name is found fit; raises InvalidRequest, NotFound, Conflict or Unavailable."""
     if wanted.name is not None:
-        checked_adapter_name(wanted.name, "name", models.known_bases(shelf.settings.training))
+        checked_adapter_name(wanted.name, "name", _other_models(shelf))
     if wanted.path is not None:
         return Source(_inside_roots(wanted.path, shelf))
     if wanted.run_id is not None:
@@ -160,6 +163,12 @@ def remove(pointer: str, base: BaseId | None, store: AdapterStore) -> AdapterId:
     adapter_id = store.resolve(base or BaseId(""), pointer)
     store.delete(adapter_id)
     return adapter_id
+
+
+def _other_models(shelf: Shelf) -> set[str]:
+    """Every model that is asked for by its own name: ragweld's bases, the catalog's, and the upstreams'."""
+    upstreams = (model for upstream in shelf.settings.upstreams for model in models_of(upstream, shelf.discovered))
+    return {*models.known_bases(shelf.settings.training), *models.by_name(), *upstreams}
 
 
 def _scratch_folder(parent: Path) -> Path:

@@ -105,7 +105,7 @@ def _base_of(here: Context, named: str | None) -> BaseId | None:
 
 
 def _shelf(here: Context) -> Shelf:
-    return Shelf(here.home, here.settings, here.runs, here.adapters)
+    return Shelf(here.home, here.settings, here.runs, here.adapters, here.providers.discovered)
 
 
 handlers = [add, list_all, remove, export, load_lora, unload_lora]

@@ -55,11 +55,12 @@ def test_the_name_of_a_fine_tuned_model_is_read_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["base", "none", "Ragweld", "ragweld-nano", "7", "0c566f4769fd", "a" * 64, "../up", "", "a b"]
+    "name",
+    ["base", "none", "Ragweld", "ragweld-nano", "GPT-4o", "gpt-4O", "7", "0c566f4769fd", "a" * 64, "../up", "", "a b"],
 )
 def test_an_adapter_takes_no_name_by_which_something_else_is_asked_for(name: str) -> None:
     with pytest.raises(InvalidRequest):
-        checked_adapter_name(name, "name", {"ragweld-nano"})
+        checked_adapter_name(name, "name", {"ragweld-nano", "GPT-4o"})
 
 
 @pytest.mark.parametrize("name", ["sql", "corpus__20260101_101010", "v1.2", "deadbeef", "base2"])

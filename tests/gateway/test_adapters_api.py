@@ -9,14 +9,22 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
+from catalog.settings import Settings, Upstream
+from gateway.providers import Health
 from tests.gateway.scripted import ScriptedEngine
 from tests.gateway.serving import Served, served
 from tests.tiny_base import write_adapter, write_base
 
+UPSTREAMS = [
+    Upstream(name="vllm", base_url="http://127.0.0.1:9/v1", model="house-model", models=["Second-Model"]),
+    Upstream(name="ollama", base_url="http://127.0.0.1:9/v1", model="near", models="discover"),
+]
+
 
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[Served]:
-    with served(tmp_path / "home", ScriptedEngine()) as running:
+    with served(tmp_path / "home", ScriptedEngine(), Settings(upstreams=UPSTREAMS)) as running:
+        running.context.providers.looked_at("ollama", Health(None, 0.0, ("found-there",)))
         yield running
 
 
@@ -82,7 +90,10 @@ def test_vllms_routes_load_once_and_unload(gateway: Served, made: str) -> None:
     assert gateway.call("POST", "/v1/unload_lora_adapter", {"lora_name": "sql"}).status == 404
 
 
-@pytest.mark.parametrize("name", ["ragweld", "base", "none", "ragweld-nano", "3", "0c566f4769fd", "a/b"])
+OTHERS = ["gpt-5-mini", "voyage-4", "house-model", "second-model", "found-there"]
+
+
+@pytest.mark.parametrize("name", ["ragweld", "base", "none", "ragweld-nano", "3", "0c566f4769fd", "a/b", *OTHERS])
 def test_a_name_that_means_something_else_is_refused_and_nothing_is_kept(gateway: Served, made: str, name: str) -> None:
     status, body = add(gateway, path=made, name=name)
     assert (status, body["error"]["param"]) == (400, "name")  # type: ignore[index]
