@@ -94,8 +94,6 @@ class Residence:
         self._ends = frozenset(base.tokenizer.eos_token_ids)
         self._rows: set[Row] = set()
         self._waiting: deque[Row] = deque()
-        self._passed = 0
-        """Rows that were let in since the first of those that wait for a slot came."""
         self._is_growing = False
         """Whether a row waits for stacks that are widened part by part, so that open answers go on between two."""
         self._batch = self._new_batch()
@@ -139,10 +137,11 @@ class Residence:
     def admit(self, row: Row) -> None:
         """Let a row in, or let it wait for its adapter's slot; what it cannot be is told to it.
 
-        One that waits is passed by a batch of others at most: then those wait too, and a slot becomes free.
+        One that waits is passed by a batch of others at most: then those wait too, and a slot becomes free. None that
+        waits was passed by more than the first.
         """
         self.used_at = time.monotonic()
-        if row.adapter is not None and self._waiting and self._passed >= self._limits.max_rows:
+        if row.adapter is not None and self._waiting and self._waiting[0].passed >= self._limits.max_rows:
             self._waiting.append(row)
             return
         try:
@@ -153,7 +152,8 @@ class Residence:
         if not is_in:
             self._waiting.append(row)
             return
-        self._passed = self._passed + 1 if self._waiting else 0
+        for waiting in self._waiting:
+            waiting.passed += 1
         slot = self._table.pin(row.adapter_id)
         try:
             self._insert(row, slot)
@@ -167,6 +167,7 @@ class Residence:
         if row in self._waiting:
             self._waiting.remove(row)
             self._counters.cancelled += 1
+            self._admit_waiting()
         elif row in self._rows:
             self._counters.cancelled += 1
             self._leave([row])
@@ -220,8 +221,7 @@ class Residence:
         """End every row with an error and begin anew with an empty batch."""
         for row in [*self._rows, *self._waiting]:
             self._outbox.append((row, error))
-        for row in self._rows:
-            self._table.unpin(row.adapter_id)
+        self._table.unpin_all()
         self._rows.clear()
         self._waiting.clear()
         self._to_keep.clear()
@@ -312,8 +312,14 @@ class Residence:
         self._admit_waiting()
 
     def _admit_waiting(self) -> None:
-        for waiting in [self._waiting.popleft() for _ in range(len(self._waiting))]:
-            self.admit(waiting)
+        """Let those try again that wait; where one breaks what nobody foresaw, it and those behind it wait still."""
+        again, self._waiting = self._waiting, deque()
+        try:
+            while again:
+                self.admit(again[0])
+                again.popleft()
+        finally:
+            self._waiting += again
 
 
 def _served(base: Base, model: SlotModel, compiler: Compiler) -> Served:

@@ -31,6 +31,8 @@ class Row:
     news: asyncio.Queue[News]
     draws: Draws
     slot: int = 0
+    passed: int = 0
+    """Rows that were let in while it waited for a slot."""
     unread: list[int] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     layers: list[Any] = field(default_factory=list)

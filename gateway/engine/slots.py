@@ -217,6 +217,10 @@ class SlotTable:
             if not self._rows[adapter_id]:
                 del self._rows[adapter_id]
 
+    def unpin_all(self) -> None:
+        """No row needs any."""
+        self._rows.clear()
+
     def seat(self, rank: int, fits: Callable[[int, int, bool], bool]) -> Seat | None:
         """Where an adapter of this rank would go: a free slot, a new one, else that of the idle adapter used longest
         ago; None while every slot is needed. Changes nothing.

@@ -179,7 +179,9 @@ class Worker:
     def _cancel(self, row: Row) -> None:
         residence = self._residences.get(row.base)
         if residence is not None:
+            self._at_stake = (residence,)
             residence.cancel(row)
+            self._at_stake = None
 
     def _tell(self) -> None:
         self._publish()
