@@ -7,7 +7,6 @@ The Linux wheel links reference BLAS (4 GFLOP/s measured); with OpenBLAS's symbo
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
 from dataclasses import dataclass
 from functools import cache
@@ -39,35 +38,43 @@ def preload() -> Blas:
 
 
 def suit(parameters: int) -> None:
-    """Let OpenBLAS use one thread for a small base, and for others one for each processor.
+    """Let OpenBLAS use one thread for a small base, and for others all that it was given when it was loaded.
 
     The matrices of a small base are not worth sharing: a training step of ragweld-nano takes 46 ms with one thread and
     42 ms with two, but 46 ms of processor time against 83, and 8 streams of it 1,031 tokens/s with one, 874 with two.
     A base of 27 M parameters is trained 1.36 times as fast with two.
     """
-    limit_threads(1 if parameters < WORTH_SHARING_PARAMETERS else os.cpu_count() or 1)
+    if (openblas := _openblas()) is not None:
+        limit_threads(1 if parameters < WORTH_SHARING_PARAMETERS else openblas.all_threads)
 
 
 def limit_threads(count: int) -> None:
     """Let OpenBLAS use at most `count` threads in this process from now on; where it is not there, nothing changes."""
-    library = None if sys.platform == "darwin" else _openblas()
-    if library is not None:
-        library.openblas_set_num_threads(count)
+    if (openblas := _openblas()) is not None:
+        openblas.library.openblas_set_num_threads(count)
         threads.cache_clear()
 
 
 @cache
 def threads() -> int:
     """How many threads OpenBLAS may use now; 0 where it is not there."""
-    library = None if sys.platform == "darwin" else _openblas()
-    return int(library.openblas_get_num_threads()) if library is not None else 0
+    openblas = _openblas()
+    return int(openblas.library.openblas_get_num_threads()) if openblas is not None else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenBlas:
+    library: ctypes.CDLL
+    all_threads: int
+    """By the processors this process may use, `OPENBLAS_NUM_THREADS`, and what it was built for."""
 
 
 @cache
-def _openblas() -> ctypes.CDLL | None:
-    for name in _LIBRARIES:
+def _openblas() -> _OpenBlas | None:
+    for name in () if sys.platform == "darwin" else _LIBRARIES:
         try:
-            return ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
+            library = ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
         except OSError:
             continue
+        return _OpenBlas(library, int(library.openblas_get_num_threads()))
     return None
