@@ -213,14 +213,22 @@ def _inside_roots(path: str, shelf: Shelf) -> Path:
 
 
 def _from_hub(repo: str) -> Source:
+    from httpx2 import HTTPError
     from huggingface_hub import snapshot_download  # slow to import, and seldom needed
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
     try:
         folder = Path(snapshot_download(repo, allow_patterns=HUB_FILES))
     except HFValidationError as error:
         raise InvalidRequest(f"{repo!r} is no repository id: {error}", param="repo") from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except RepositoryNotFoundError as error:
+        raise NotFound(
+            f"There is no folder in the home folder and no repository on Hugging Face that is named {repo!r}, or none "
+            "open to this machine.",
+            hint="Correct the name; for a private or gated repository, `hf auth login` as somebody who may read it.",
+            param="repo",
+        ) from error
+    except (HTTPError, OSError) as error:  # a connection cut on the way is httpx's own, and no OSError
         raise Unavailable(
             f"{repo} cannot be fetched from Hugging Face: {error}",
             hint=f"Where this machine has no network: `hf download {repo}` on one that has, then copy its files into a "

@@ -61,7 +61,7 @@ async def _prompt(voice: Voice, given: str | list[int]) -> tuple[tuple[int, ...]
     """A prompt as tokens and as text."""
     if isinstance(given, str):
         return await voice.text_tokens(given), given
-    return tuple(given), await voice.text_of(given)
+    return tuple(given), await voice.text_of(given, "prompt")
 
 
 @dataclass(slots=True)

@@ -52,8 +52,8 @@ class Voice(Protocol):
     async def text_tokens(self, text: str, *, special: bool = True) -> tuple[int, ...]:
         """A text as the model reads it, without a chat template; `special` with what every text begins with."""
 
-    async def text_of(self, tokens: Sequence[int]) -> str:
-        """Tokens as text; raises InvalidRequest when one is none of this model's."""
+    async def text_of(self, tokens: Sequence[int], param: str) -> str:
+        """Tokens as text; raises InvalidRequest, which names the field `param`, when one is none of this model's."""
 
     async def grammar(self, wanted: Constraint, *, may_think: bool) -> Grammar:
         """What a generation can be held to; raises InvalidRequest."""

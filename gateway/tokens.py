@@ -26,7 +26,7 @@ async def tokenize(engine: AnswerEngine, ref: ModelRef, asked: TokenizeRequest) 
 
 async def detokenize(engine: AnswerEngine, ref: ModelRef, asked: DetokenizeRequest) -> Detokenized:
     """The text of tokens; raises InvalidRequest when one is none of this model's."""
-    return Detokenized(await (await engine.resolve(ref)).text_of(asked.tokens))
+    return Detokenized(await (await engine.resolve(ref)).text_of(asked.tokens, "tokens"))
 
 
 def _strings(voice: Voice, tokens: Sequence[int]) -> list[str]:

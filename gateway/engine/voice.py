@@ -66,10 +66,10 @@ class EngineVoice:
         """A text as the model reads it, without a chat template; `special` with what every text begins with."""
         return tuple(await asyncio.to_thread(self.served.tokenizer.encode, text, add_special_tokens=special))
 
-    async def text_of(self, tokens: Sequence[int]) -> str:
-        """Tokens as text; raises InvalidRequest when one is none of this model's."""
+    async def text_of(self, tokens: Sequence[int], param: str) -> str:
+        """Tokens as text; raises InvalidRequest, which names the field `param`, when one is none of this model's."""
         if max(tokens) >= self.served.vocabulary:
-            raise InvalidRequest(f"The model has no token {max(tokens)}.", param="prompt", code="invalid_value")
+            raise InvalidRequest(f"The model has no token {max(tokens)}.", param=param, code="invalid_value")
         return str(await asyncio.to_thread(self.served.tokenizer.decode, list(tokens)))
 
     async def grammar(self, wanted: Constraint, *, may_think: bool) -> Grammar:

@@ -178,7 +178,7 @@ class ScriptedVoice:
     async def text_tokens(self, text: str, *, special: bool = True) -> tuple[int, ...]:
         return tuple(text.encode())
 
-    async def text_of(self, tokens: Sequence[int]) -> str:
+    async def text_of(self, tokens: Sequence[int], param: str) -> str:
         return bytes(tokens).decode()
 
     async def grammar(self, wanted: Constraint, *, may_think: bool) -> Grammar:

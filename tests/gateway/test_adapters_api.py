@@ -11,6 +11,7 @@ import pytest
 
 from catalog.settings import Settings, Upstream
 from gateway.providers import Health
+from tests.gateway.misbehaving import Misbehaving, Step, answer, misbehaving
 from tests.gateway.scripted import ScriptedEngine
 from tests.gateway.serving import Served, served
 from tests.tiny_base import write_adapter, write_base
@@ -142,3 +143,38 @@ def test_a_repo_that_cannot_be_fetched_says_what_to_do(gateway: Served, hub: str
 
 
 LOAD_OTHER = {"lora_name": "other", "lora_path": "me/other"}
+
+
+@pytest.fixture
+def hugging_face(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Misbehaving]:
+    """A server in its place, and an empty cache."""
+    with misbehaving() as there:
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{there.port}")
+        yield there
+        huggingface_hub.close_session()
+
+
+@pytest.mark.parametrize(
+    ("steps", "status", "code"),
+    [
+        ([answer(b"", "404 Not Found", more="x-error-code: RepoNotFound\r\n")], 404, "not_found"),
+        ([answer(b"", "500 Internal Server Error")], 503, "hub_unreachable"),
+        (["reset"], 503, "hub_unreachable"),
+        ([b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{", "close"], 503, "hub_unreachable"),
+    ],
+    ids=["no such repository", "broken", "reset", "cut"],
+)
+def test_a_repo_that_nobody_has_is_404_and_a_hub_that_fails_is_503(
+    gateway: Served, hugging_face: Misbehaving, steps: list[Step], status: int, code: str
+) -> None:
+    hugging_face.steps = steps
+    for route, body in (("/api/adapters", {"repo": "models/typo"}), ("/v1/load_lora_adapter", LOAD_TYPO)):
+        reply = gateway.call("POST", route, body)
+        assert (reply.status, reply.error["code"]) == (status, code), reply.body
+        assert "models/typo" in reply.error["message"]
+    assert hugging_face.asked
+
+
+LOAD_TYPO = {"lora_name": "typo", "lora_path": "models/typo"}

@@ -78,6 +78,10 @@ def test_what_cannot_be_told_is_an_error_by_its_path(
     assert (reply.status, reply.error["param"]) == (status, param)
 
 
-@pytest.mark.parametrize("tokens", [[10**6], [-1], [], ["a"], [1 << 40]])
-def test_tokens_that_the_model_does_not_have_are_refused(gateway: Served, tokens: list[object]) -> None:
-    assert gateway.call("POST", "/detokenize", {"tokens": tokens}).status == 400
+@pytest.mark.parametrize(
+    ("tokens", "param"),
+    [([10**6], "tokens"), ([-1], "tokens[0]"), ([], "tokens"), ([1, "a"], "tokens[1]"), ([1 << 40], "tokens[0]")],
+)
+def test_tokens_that_the_model_does_not_have_are_refused(gateway: Served, tokens: list[object], param: str) -> None:
+    reply = gateway.call("POST", "/detokenize", {"tokens": tokens})
+    assert (reply.status, reply.error["param"]) == (400, param)
