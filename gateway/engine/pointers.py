@@ -2,7 +2,8 @@
 
 Looked at for every request by one `stat` (2 us; by a thread of its own it would take 45), so that a promotion by any
 process is seen by the very next answer; read only when it changed, and off the event loop. Where the disk is gone or
-the file is spoilt, what was last read goes on. `tests/gateway/engine/test_pointers.py`.
+the file is spoilt, what was last read goes on; what the disk refused is read again at the next look.
+`tests/gateway/engine/test_pointers.py`.
 """
 
 from __future__ import annotations
@@ -35,9 +36,8 @@ class SeenPointers:
         if _stamp_of(self._store.aliases_path) not in (None, self._stamp):
             async with self._reading:  # those that come meanwhile wait, and look again
                 stamp = _stamp_of(self._store.aliases_path)
-                if stamp not in (None, self._stamp):
-                    self.last = await asyncio.to_thread(self._read)
-                    self._stamp = stamp
+                if stamp not in (None, self._stamp) and (read := await asyncio.to_thread(self._read)) is not None:
+                    self.last, self._stamp = read, stamp
                     self._resolved.clear()
                     self._made_for.clear()
         return self.last
@@ -48,24 +48,30 @@ class SeenPointers:
         known = self._resolved.get((base, pointer))
         if known is None:
             known = await asyncio.to_thread(self._store.resolve, base, pointer, pointers)
-            self._resolved[base, pointer] = known
+            if self.last is pointers:  # a move meanwhile has emptied what is known; this is from before it
+                self._resolved[base, pointer] = known
         return known
 
     async def made_for(self, adapter_id: AdapterId) -> BaseId | None:
         """The base that an adapter says it is for; None when it does not say. Read once."""
-        if adapter_id not in self._made_for:
-            self._made_for[adapter_id] = await asyncio.to_thread(self._read_made_for, adapter_id)
-        return self._made_for[adapter_id]
+        if adapter_id in self._made_for:
+            return self._made_for[adapter_id]
+        pointers = self.last
+        base = await asyncio.to_thread(self._read_made_for, adapter_id)
+        if self.last is pointers:
+            self._made_for[adapter_id] = base
+        return base
 
     def _read_made_for(self, adapter_id: AdapterId) -> BaseId | None:
         return made_for(self._store.folder(adapter_id))
 
-    def _read(self) -> Pointers:
+    def _read(self) -> Pointers | None:
+        """None where the disk refuses, which may pass; a spoilt file stays so until it changes."""
         try:
             return self._store.pointers()
         except (OSError, ValueError) as error:
             log.error("engine: the pointers cannot be read, those read last go on: %s", error)
-            return self.last
+            return None if isinstance(error, OSError) else self.last
 
 
 def _stamp_of(path: Path) -> Stamp | None:
