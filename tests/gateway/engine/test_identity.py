@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import itertools
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -131,6 +132,36 @@ def test_a_broken_active_adapter_leaves_the_last_good_one_serving(house: House) 
                 await engine.resolve(ModelRef(None, bad[:12]))
 
     run(scene())
+
+
+@pytest.mark.parametrize("began", ["before", "after"])
+def test_an_active_adapter_that_the_disk_refuses_serves_as_soon_as_it_can_be_read(house: House, began: str) -> None:
+    async def scene() -> None:
+        good, new = house.ids[:2]
+        base = BaseId(str(house.base))
+        house.store.move(base, good, expected=None, reason="test")
+        config = house.store.folder(new) / "adapter_config.json"
+        if began == "after":
+            house.store.move(base, new, expected=good, reason="test")
+            refuse(config)
+        async with running(house) as engine:
+            if began == "before":
+                assert (await engine.resolve(ModelRef(None, None))).adapter_id == good
+                house.store.move(base, new, expected=good, reason="test")
+                refuse(config)
+            assert (await engine.resolve(ModelRef(None, None))).adapter_id == good
+            config.rmdir()
+            config.with_name("aside").rename(config)
+            assert (await engine.resolve(ModelRef(None, None))).adapter_id == new
+            assert engine.refused_swaps == 0
+
+    run(scene())
+
+
+def refuse(path: Path) -> None:
+    """Let reading a file fail as the disk does, until it is put back."""
+    path.rename(path.with_name("aside"))
+    path.mkdir()
 
 
 def test_after_a_restart_the_last_good_one_serves_for_a_broken_active_adapter(house: House) -> None:

@@ -71,6 +71,19 @@ def test_one_that_answers_otherwise_serves_nobody_and_the_alias_goes_back(house:
     run(scene())
 
 
+def test_after_a_restart_the_one_that_the_alias_goes_back_to_answers_at_once(house: House, tmp_path: Path) -> None:
+    async def scene() -> None:
+        base, first = BaseId(str(house.base)), house.store.put(house.folders[0])
+        house.store.move(base, first, expected=None, reason="test")
+        house.store.move(base, with_golden(house, tmp_path, "surely not this"), expected=first, reason="run")
+        async with running(house) as engine:
+            engine.on_failed_trial(Probation(house.store, lambda base, good: None, lambda cause: None).failed_trial)
+            assert [(await engine.resolve(ModelRef(None, None))).adapter_id for _ in range(2)] == [first] * 2
+        assert house.store.active(base) == first
+
+    run(scene())
+
+
 def test_before_an_alias_is_moved_by_hand_the_prompt_is_asked_too(house: House, tmp_path: Path) -> None:
     async def scene() -> None:
         bad = with_golden(house, tmp_path, "surely not this")
