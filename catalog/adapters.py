@@ -307,7 +307,10 @@ class AdapterStore:
         return int(step)
 
     def delete(self, adapter_id: AdapterId) -> None:
-        """Forget an adapter and its names; raises Conflict while it, or its return, is needed."""
+        """Forget an adapter and its names; raises Conflict while it, or its return, is needed.
+
+        It is set aside before the names are written, so that whoever looks when they changed does not find it.
+        """
         folder = self.folder(adapter_id)
         with self._lock():
             aliases = self.aliases()
@@ -319,8 +322,15 @@ class AdapterStore:
                         code="adapter_in_use",
                     )
             aliases.names = {name: known for name, known in aliases.names.items() if known != adapter_id}
-            self._write(aliases)
-            shutil.rmtree(folder)
+            aside = folder.with_name(f".old.{adapter_id}")
+            shutil.rmtree(aside, ignore_errors=True)  # of a deletion that a crash broke off
+            folder.rename(aside)
+            try:
+                self._write(aliases)
+            except BaseException:
+                aside.rename(folder)
+                raise
+            shutil.rmtree(aside)
 
     def unname(self, name: str) -> AdapterId:
         """Take a name away, the adapter stays; returns its id, raises NotFound."""

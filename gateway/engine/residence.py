@@ -229,7 +229,8 @@ class Residence:
         self._batch = self._new_batch()
 
     def close(self) -> None:
-        """Forget its prefixes; what was sent ahead finishes: it must not outlive the interpreter."""
+        """Forget its prefixes, kept or to be; what was sent ahead finishes: it must not outlive the interpreter."""
+        self._to_keep.clear()
         self._prefixes.forget(self.served.base)
         mx.synchronize()
 

@@ -90,7 +90,12 @@ class Residences:
         return more_bytes <= free + (room.idle_bytes(tenants) if others_leave else 0)
 
     def make(self, base: BaseId, more_bytes: int) -> None:
-        """Let idle bases leave until so much more fits; raises Overloaded or Unavailable, and then nobody left."""
+        """Let idle bases leave until so much more fits; raises Overloaded or Unavailable, and then nobody left.
+
+        Who wants nothing more, as for a slot that is only written anew, has room however much is taken.
+        """
+        if more_bytes <= 0:
+            return
         leaving = room.leaving(self._tenants(base), more_bytes, self._memory.budget_bytes)
         if leaving is None:
             raise self._no_room(base, more_bytes)

@@ -42,6 +42,9 @@ class Worker:
         self._mailbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="ragweld-engine", daemon=True)
         self._stopping = False
+        self._ending = threading.Lock()
+        """Keeps a post from falling between the last look into the mailbox and the thread's end."""
+        self._has_ended = False
         self._outbox: Outbox = []
         self._owed: Callable[[RagweldError], None] | None = None
         """Who waits for what is being done now."""
@@ -56,7 +59,7 @@ class Worker:
 
     def stop(self, timeout_s: float) -> bool:
         """End every row and the thread; True when it ended in time."""
-        self._mailbox.put(self._stop)
+        self._post(self._stop)
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
@@ -71,29 +74,38 @@ class Worker:
 
     def submit(self, row: Row) -> None:
         """Admit a row; its news begin with the next step."""
-        self._mailbox.put(lambda: self._admit(row))
+        self._post(lambda: self._admit(row))
 
     def cancel(self, row: Row) -> None:
         """Stop a row before the next step; nothing when it has ended."""
-        self._mailbox.put(lambda: self._cancel(row))
+        self._post(lambda: self._cancel(row))
 
     def load(self, base: BaseId, done: Callable[[Served | RagweldError], None]) -> None:
         """Bring a base into memory, unless it is there, and tell what it is."""
-        self._mailbox.put(lambda: self._answer(done, lambda: self._try_load(base)))
+        self._post(lambda: self._answer(done, lambda: self._try_load(base)))
 
     def unload(self, base: BaseId, done: Callable[[bool | RagweldError], None]) -> None:
         """Let a base leave memory, unless something is decoded in it; tell whether it is gone."""
-        self._mailbox.put(lambda: self._answer(done, lambda: self._residences.unload(base)))
+        self._post(lambda: self._answer(done, lambda: self._residences.unload(base)))
 
     def make_resident(self, base: BaseId, adapter: Adapter, done: Callable[[bool | RagweldError], None]) -> None:
         """Put an adapter into a slot now, before its first request; tell False while none is free."""
-        self._mailbox.put(lambda: self._answer(done, lambda: self._try_swap(base, adapter)))
+        self._post(lambda: self._answer(done, lambda: self._try_swap(base, adapter)))
 
     def forget_prefixes(self) -> None:
         """Drop every cached prefix."""
-        self._mailbox.put(self._residences.forget_prefixes)
+        self._post(self._residences.forget_prefixes)
 
-    # What follows runs on the thread only.
+    def _post(self, work: Callable[[], None]) -> None:
+        """Let the thread do something between two steps; once it has ended all that is left is a refusal, told here."""
+        with self._ending:
+            if not self._has_ended:
+                self._mailbox.put(work)
+                return
+            work()
+            self._deliver()
+
+    # What follows runs on the thread only, and `_post` where the thread has ended.
 
     def _run(self) -> None:
         wired_before = maybe_set_recommended_wired_limit()  # on Metal: weights stay in memory between two steps
@@ -219,12 +231,14 @@ class Worker:
         self._fail(STOPPING)
 
     def _refuse_the_rest(self) -> None:
-        """Tell those that were posted after the end was decided."""
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._mailbox.get_nowait()()
-        self._deliver()
-        self._residences.close()
+        """Tell those that were posted after the end was decided; who posts from now on is told at once."""
+        with self._ending:
+            self._has_ended = True
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    self._mailbox.get_nowait()()
+            self._deliver()
+            self._residences.close()
 
 
 def _put_all(batch: Outbox) -> None:

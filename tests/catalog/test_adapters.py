@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from catalog.adapters import AdapterStore, content_id
+from catalog.adapters import AdapterStore, Aliases, content_id
 from catalog.errors import Conflict, NotFound
 from catalog.ids import AdapterId, BaseId
+from tests.house import full_disk
 
 BASE = BaseId("ragweld-nano")
 
@@ -71,6 +72,32 @@ def test_pointers_say_what_the_history_says(three: tuple[AdapterStore, list[Adap
         store.move(BASE, to, expected=store.active(BASE), reason="promoted")
         assert store.pointers().active(BASE) == store.aliases().active(BASE) == to
     assert AdapterStore(tmp_path / "nowhere").pointers().active(BASE) is None
+
+
+class Watched(AdapterStore):
+    """Sees what whoever looks at the moment of a write sees."""
+
+    def _write(self, aliases: Aliases) -> None:
+        super()._write(aliases)
+        self.here = self.list_ids()
+
+
+def test_who_looks_when_names_change_does_not_find_what_is_being_deleted(
+    three: tuple[AdapterStore, list[AdapterId]], tmp_path: Path
+) -> None:
+    _, (first, *others) = three
+    store = Watched(tmp_path)
+    store.delete(first)
+    assert store.here == sorted(others)
+    assert not list(store.root.glob(".old.*"))
+
+
+def test_a_full_disk_deletes_no_adapter_by_half(three: tuple[AdapterStore, list[AdapterId]]) -> None:
+    store, (first, *_) = three
+    with full_disk(), pytest.raises(OSError):
+        store.delete(first)
+    assert store.resolve(BASE, "run0") == first
+    assert store.folder(first).is_dir()
 
 
 def test_a_rollback_passes_over_what_was_deleted(three: tuple[AdapterStore, list[AdapterId]]) -> None:

@@ -13,13 +13,16 @@ import pytest
 
 from catalog import models
 from catalog.base import locate
-from catalog.base.load import Base, bytes_in_memory
+from catalog.base.load import Base, bytes_in_memory, load
 from catalog.errors import EngineFailed, InvalidAdapter, NotFound, Overloaded, Unavailable
 from catalog.ids import BaseId, ModelRef
 from catalog.models import ModelFile, ModelRow
 from gateway.engine import bases
 from gateway.engine.engine import Engine
 from gateway.engine.requests import Finish, Generation, Piece, Sampling
+from gateway.engine.residence import Limits
+from gateway.engine.residences import Loader, Memory, Residences
+from gateway.engine.rows import Counters
 from gateway.engine.voice import EngineVoice
 from tests.gateway.engine.conftest import GREEDY, House, answer, run, running, until
 from tests.tiny_base import write_adapter, write_base
@@ -315,3 +318,14 @@ def test_a_base_that_came_after_the_start_is_found(
             assert str(late) in engine.state().bases
 
     run(scene())
+
+
+def test_who_wants_no_more_memory_has_room_though_the_budget_is_exceeded(house: House) -> None:
+    limits = Limits(max_rows=4, prefill_step_tokens=64, adapter_slots=4)
+    memory = Memory(budget_bytes=1, prefix_bytes=0, unload_after_s=None)
+    base = BaseId(str(house.base))
+    residences = Residences(Loader(lambda _: load(base, house.base), lambda _: 0), limits, memory, Counters(), [])
+    residences.loaded(base)
+    residences.make(base, 0)
+    with pytest.raises(Unavailable, match="of memory"):
+        residences.make(base, 1)

@@ -21,6 +21,7 @@ from gateway.engine.sampling import Draws
 from tests.gateway.engine.conftest import GREEDY, House
 
 BASE = BaseId("base")
+PROMPT = tuple(range(3, 27))
 BROKEN = EngineFailed("It broke.")
 
 
@@ -60,7 +61,7 @@ class Scene:
     def row(self, adapter: int) -> Row:
         """An answer of one token by one of the adapters."""
         one = self._adapters[adapter]
-        generation = Generation((1, 2, 3), one.adapter_id, max_tokens=1, sampling=GREEDY)
+        generation = Generation(PROMPT, one.adapter_id, max_tokens=1, sampling=GREEDY)
         return Row(BASE, generation, one, self._loop, asyncio.Queue(), Draws(GREEDY))
 
     def admit(self, *adapters: int) -> list[Row]:
@@ -124,3 +125,13 @@ def test_the_second_that_waits_is_passed_by_a_batch_at_most_too(scene: Scene) ->
         scene.residence.cancel(row)
     assert scene.waiting([first, second]) == [False, True]
     assert scene.waiting(scene.admit(1)) == [True], "two have passed the second already"
+
+
+def test_a_base_that_left_memory_keeps_no_prefix_of_a_row_that_had_just_ended(scene: Scene) -> None:
+    (row,) = scene.admit(0)
+    while not scene.outbox:
+        scene.residence.read()
+        scene.residence.decode()
+    scene.residence.close()
+    scene.residence.read()
+    assert scene.prefixes.fetch((BASE, row.adapter_id), PROMPT) == (None, 0)
