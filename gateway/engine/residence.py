@@ -273,9 +273,8 @@ class Residence:
         """Tell a row what its token brought; whether that was its end."""
         row, token = drawn.row, drawn.token
         assert row.text is not None
-        if row.held_by is not None and row.held_by.error:
-            problem = f"The schema is too complex to be followed: {row.held_by.error}"
-            self._outbox.append((row, InvalidRequest(problem, param="response_format")))
+        if (fault := _fault(drawn)) is not None:
+            self._outbox.append((row, fault))
             return True
         reason: FinishReason | None = "length" if row.is_at_its_last else None
         row.produced += 1
@@ -335,6 +334,17 @@ def _served(base: Base, model: SlotModel, compiler: Compiler) -> Served:
         tool_markers=compiler.markers,
         nbytes=sum(value.nbytes for _, value in tree_flatten(base.model.parameters())),
     )
+
+
+def _fault(drawn: Drawn) -> RagweldError | None:
+    """Why a token is nobody's answer; None when it may be. Numbers are looked at where a row wants to see them."""
+    held_by = drawn.row.held_by
+    if held_by is not None and held_by.error:
+        problem = f"The schema is too complex to be followed: {held_by.error}"
+        return InvalidRequest(problem, param="response_format")
+    if drawn.logprobs is not None and not np.isfinite(drawn.logprobs[drawn.token]):
+        return EngineFailed("The model's numbers are not finite.", hint="Ask another adapter, or the bare base.")
+    return None
 
 
 def _logprob(token: int, values: npt.NDArray[np.float32], top: int) -> TokenLogprob:

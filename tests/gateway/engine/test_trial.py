@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from catalog.ids import AdapterId, BaseId, ModelRef
 from gateway.engine.requests import Generation
 from gateway.probation import Probation
 from tests.gateway.engine.conftest import GREEDY, House, answer, prompt, run, running
+from tests.tiny_base import write_adapter
 
 QUESTION = {"role": "user", "content": "hello"}
 
@@ -93,6 +96,25 @@ def test_before_an_alias_is_moved_by_hand_the_prompt_is_asked_too(house: House, 
             (house.store.folder(bad) / GOLDEN_FILE).write_text("{}")
             with pytest.raises(InvalidAdapter, match="its golden prompt cannot be read"):
                 await engine.check_adapter(house.store.folder(bad), BaseId(str(house.base)))
+
+    run(scene())
+
+
+@pytest.mark.parametrize("end", [0, 1])
+def test_an_adapter_whose_numbers_are_not_finite_is_refused_though_it_says_nothing(
+    house: House, tmp_path: Path, end: int
+) -> None:
+    """The greatest of numbers that are none is the first: where that is an end of the base's, no word is heard."""
+    base = tmp_path / "base"
+    shutil.copytree(house.base, base)
+    config = json.loads((base / "config.json").read_bytes())
+    (base / "config.json").write_text(json.dumps(config | {"eos_token_id": [end]}), "utf-8")
+    bursting = write_adapter(tmp_path / "bursting", base, seed=1, keys=("mlp.down_proj",), size=1e30)
+
+    async def scene() -> None:
+        async with running(replace(house, base=base)) as engine:
+            with pytest.raises(InvalidAdapter, match="numbers are not finite"):
+                await engine.check_adapter(bursting, BaseId(str(base)))
 
     run(scene())
 
