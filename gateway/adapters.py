@@ -21,9 +21,9 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from catalog import models
-from catalog.adapters import ADAPTERS_FOLDER, AdapterStore, Aliases, read_config, say_made_for
+from catalog.adapters import ADAPTERS_FOLDER, AdapterStore, Aliases, made_for, read_config, say_made_for, short
 from catalog.errors import Conflict, InvalidAdapter, InvalidRequest, NotFound, Unavailable
-from catalog.ids import AdapterId, BaseId, checked_adapter_name
+from catalog.ids import AdapterId, BaseId, checked_adapter_name, model_id
 from catalog.runs import RunStore
 from catalog.settings import Settings
 from gateway import training
@@ -131,12 +131,28 @@ async def taken_in(source: Source, home: Path) -> AsyncIterator[Path]:
 
 def keep(folder: Path, checked: AdapterId, base: BaseId, wanted: AdapterRequest, shelf: Shelf) -> AdapterId:
     """Keep an adapter that was checked on `base` under its content id, and its name; raises Conflict when it changed
-    on the way."""
+    on the way, or when its name would answer on another base."""
+    if wanted.name is not None:
+        _check_its_base(checked, base, shelf.adapters)
     say_made_for(folder, base)
     adapter_id = shelf.adapters.put(folder, name=wanted.name)
     if adapter_id != checked:
         raise Conflict("The adapter changed while it was checked.", code="adapter_changed")
     return adapter_id
+
+
+def _check_its_base(adapter_id: AdapterId, base: BaseId, store: AdapterStore) -> None:
+    """Raise Conflict for an adapter that is kept for another base: a name means it on that one."""
+    try:
+        its_base = made_for(store.folder(adapter_id))
+    except NotFound:
+        return
+    if its_base not in (None, base):
+        raise Conflict(
+            f"The same adapter is kept already, for {its_base}, and a name answers on one base.",
+            hint=f"Ask for {model_id(base, short(adapter_id))}, or delete it and add it for {base}.",
+            code="adapter_of_another_base",
+        )
 
 
 def activate(adapter_id: AdapterId, base: BaseId, shelf: Shelf, mirror: Path | None) -> None:

@@ -39,11 +39,15 @@ class Bases:
         self.default = await asyncio.to_thread(locate.choose, self._training.ragweld_agent_base_model)
         self._folders = {self.default.base: self.default.folder} | await asyncio.to_thread(self._known_here)
 
+    def knows(self, base: BaseId) -> bool:
+        """Whether the catalog does, here or not."""
+        return base in self._folders or base in models.known_bases(self._training)
+
     async def need(self, base: BaseId) -> None:
         """Raise NotFound for a base that the catalog does not know, Unavailable for one that cannot be loaded yet."""
         if base in self._folders:
             return
-        if base not in models.known_bases(self._training):
+        if not self.knows(base):
             hint = "GET /v1/models lists what can answer."
             raise NotFound(f"There is no base {base!r}.", hint=hint, param="model", code="model_not_found")
         folder = await asyncio.to_thread(locate.find, base)

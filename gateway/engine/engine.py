@@ -122,8 +122,9 @@ class Engine:
     async def resolve(self, ref: ModelRef) -> EngineVoice:
         """Who answers `ref` now: its base in memory, its adapter resident and checked.
 
-        A named adapter without a base is answered by the base it was made for. Raises Unavailable for a base that is
-        not here, NotFound for an unknown adapter, InvalidAdapter for one that was asked for by name and does not fit.
+        A named adapter without a base is answered by the base it was made for, if the catalog knows that one. Raises
+        Unavailable for a base that is not here, NotFound for an unknown adapter, InvalidAdapter for one that was asked
+        for by name and does not fit.
         """
         served = await self._base(ref.base)
         if ref.adapter == BARE_BASE:
@@ -132,7 +133,8 @@ class Engine:
             active = (await self._pointers.look()).active(served.base)
             return self._voice(served, await self._actives.serving(self._voice(served, active)))
         adapter_id = await self._pointers.resolve(served.base, ref.adapter)
-        if ref.base is None and (its_base := await self._pointers.made_for(adapter_id)) in self._bases.here:
+        its_base = await self._pointers.made_for(adapter_id) if ref.base is None else None
+        if its_base is not None and self._bases.knows(its_base):
             served = await self._base(its_base)
         voice = self._voice(served, adapter_id)
         await self._make_resident(voice)

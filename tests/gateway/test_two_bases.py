@@ -60,6 +60,23 @@ def test_an_adapter_of_another_base_is_added_and_answers_there_by_its_bare_name(
     assert not (gateway.context.home / FOLDER).exists(), "the watched folder is the default base's"
 
 
+def test_an_adapter_that_is_kept_for_one_base_takes_no_name_for_another_and_is_told_how_to_be_asked(
+    gateway: Served, bases: tuple[Path, Path]
+) -> None:
+    body = {"path": "models/theirs", "name": "ours"}
+    kept = gateway.call("POST", "/api/adapters", body).json()["id"]
+    refused = gateway.call("POST", "/api/adapters", body | {"base": str(bases[1]), "name": "theirs"})
+    there = f"ragweld:{bases[1]}@{kept[:12]}"
+    assert (refused.status, refused.error["code"]) == (409, "adapter_of_another_base")
+    assert there in refused.error["message"]
+    assert gateway.context.adapters.pointers().names == {"ours": kept}
+    assert speaker(gateway.chat(max_tokens=1, model=there)) == there
+    body = {"path": "models/theirs", "base": str(bases[1]), "activate": True}
+    assert gateway.call("POST", "/api/adapters", body).status == 200
+    assert speaker(gateway.chat(max_tokens=1, model=f"ragweld:{bases[1]}")) == there
+    assert speaker(gateway.chat(max_tokens=1, model="ours")) == f"ragweld:{bases[0]}@{kept[:12]}"
+
+
 def test_vllms_base_model_name_is_honoured(gateway: Served, bases: tuple[Path, Path]) -> None:
     body = {"lora_name": "theirs", "lora_path": "models/theirs", "base_model_name": f"ragweld:{bases[1]}"}
     assert gateway.call("POST", "/v1/load_lora_adapter", body).status == 200

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from catalog import models
+from catalog.adapters import say_made_for
 from catalog.base import locate
 from catalog.base.load import Base, bytes_in_memory, load
 from catalog.errors import EngineFailed, InvalidAdapter, NotFound, Overloaded, Unavailable
@@ -233,6 +234,26 @@ def test_adapters_share_their_slots_before_an_idle_base_must_leave(
                 assert (await say(engine, None, adapter))[0].adapter_id == adapter
             assert set(engine.state().loaded_bases) == {str(house.base), str(others[0])}
             assert len(engine.counters.resident) == 4
+
+    run(scene())
+
+
+def test_an_adapter_of_a_base_that_is_fetched_later_waits_for_it_and_is_answered_by_no_other(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = tmp_path / "late"
+    monkeypatch.setattr(models, "known_bases", lambda training: {str(house.base), str(late)})
+    fetched = write_base(tmp_path / "fetched", seed=15)
+    folder = write_adapter(tmp_path / "theirs", fetched, seed=4)
+    say_made_for(folder, BaseId(str(late)))
+    theirs = ModelRef(None, house.store.put(folder))
+
+    async def scene() -> None:
+        async with running(house) as engine:
+            with pytest.raises(Unavailable, match="late is not on this machine"):
+                await engine.resolve(theirs)
+            fetched.rename(late)
+            assert (await engine.resolve(theirs)).base == str(late)
 
     run(scene())
 
