@@ -31,19 +31,20 @@ def is_free(host: str, port: int) -> bool:
 def free_port(host: str) -> int:
     """A port on `host` that nobody listens on, nor is given while nobody does: the kernel gives those of a range of its
     own to connections that go out."""
-    ours = range(_FIRST_PORT, first_given_out())
+    ours = kept()
     for port in random.sample(ours, min(_TRIES, len(ours))):
         if is_free(host, port):
             return port
     return _given_port(host)
 
 
-def first_given_out() -> int:
-    """Where the range begins from which the kernel takes ports of its own choice; IANA's where it cannot be read."""
+def kept() -> range:
+    """Ports from which the kernel takes none of its own choice; where it says nothing, those that IANA keeps from it."""
     try:
-        return int(_RANGE.read_text().split()[0])
+        first_given_out = int(_RANGE.read_text().split()[0])
     except OSError:
-        return 49_152
+        first_given_out = 49_152
+    return range(_FIRST_PORT, first_given_out)
 
 
 def _given_port(host: str) -> int:

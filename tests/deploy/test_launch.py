@@ -52,11 +52,12 @@ def test_a_taken_port_is_one_line_with_its_number_and_option(
     )
 
 
+@pytest.mark.skipif(not ports.kept(), reason="the kernel here gives every port to connections that go out")
 def test_a_port_of_our_choice_is_given_to_no_connection_that_goes_out() -> None:
     for _ in range(20):
         port = ports.free_port("127.0.0.1")
         assert ports.is_free("127.0.0.1", port)
-        assert port < ports.first_given_out()
+        assert port in ports.kept()
 
 
 def test_one_port_for_both_is_refused(tmp_path: Path) -> None:
