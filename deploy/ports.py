@@ -39,7 +39,7 @@ def free_port(host: str) -> int:
 
 
 def kept() -> range:
-    """Ports from which the kernel takes none of its own choice; where it says nothing, those that IANA keeps from it."""
+    """Ports that the kernel gives to nobody by its own choice; where it says nothing, as IANA has it."""
     try:
         first_given_out = int(_RANGE.read_text().split()[0])
     except OSError:
