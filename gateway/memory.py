@@ -62,6 +62,7 @@ def running(engine: AnswerEngine | None, obstacle: str) -> AnswerEngine:
 
 async def load(engine: AnswerEngine, wanted: str | None) -> BaseId:
     """Bring a base into memory now; raises NotFound, Unavailable, Overloaded."""
+    await engine.look_for_bases()
     base = _base(engine, wanted)
     await engine.load(base)
     return base

@@ -102,6 +102,9 @@ class AnswerEngine(Protocol):
     async def look(self) -> None:
         """See which adapters were promoted or named since, by any process; cheap, for every request."""
 
+    async def look_for_bases(self) -> None:
+        """See which bases were fetched since; for those who list them."""
+
     def adapter_names(self) -> Collection[str]:
         """Names given to adapters when it last looked; each can be asked for as a model."""
 

@@ -19,6 +19,7 @@ async def look(request: Request[Any, Any, Any]) -> dict[str, Any]:
     here = context.of(request)
     if here.engine is not None:
         await here.engine.look()
+        await here.engine.look_for_bases()
     return memory.view(here.engine, here.engine_obstacle()[1])
 
 

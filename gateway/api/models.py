@@ -19,8 +19,14 @@ from gateway.context import Context
 from gateway.listing import Standing
 
 
-def standing_of(here: Context) -> Standing:
-    """What can answer now. Blocking."""
+async def standing_of(here: Context) -> Standing:
+    """What can answer now."""
+    if here.engine is not None:
+        await here.engine.look_for_bases()
+    return await asyncio.to_thread(_standing_of, here)
+
+
+def _standing_of(here: Context) -> Standing:
     base = here.ready_base()
     others = [one for one in here.engine.state().bases if one != base] if here.engine and base else []
     fitting = listing.fitting_adapters(here.adapters, [base, *others]) if base else {}
@@ -41,7 +47,7 @@ def standing_of(here: Context) -> Standing:
 @get("/v1/models")
 async def list_models(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """Ids that can be asked for and answered now."""
-    standing = await asyncio.to_thread(standing_of, context.of(request))
+    standing = await standing_of(context.of(request))
     return {"object": "list", "data": listing.openai_models(standing)}
 
 
@@ -49,7 +55,7 @@ async def list_models(request: Request[Any, Any, Any]) -> dict[str, Any]:
 async def get_model(request: Request[Any, Any, Any], model_id: FromPath[str]) -> dict[str, Any]:
     """One id of the list."""
     wanted = model_id.removeprefix("/")
-    standing = await asyncio.to_thread(standing_of, context.of(request))
+    standing = await standing_of(context.of(request))
     for entry in listing.openai_models(standing):
         if entry["id"] == wanted:
             return entry
@@ -83,7 +89,7 @@ async def _adapter_names(here: Context) -> Collection[str]:
 async def list_chat_models(request: Request[Any, Any, Any]) -> dict[str, Any]:
     here = context.of(request)
     training = await asyncio.to_thread(here.training, reading.scope_of(request))
-    standing = await asyncio.to_thread(standing_of, here)
+    standing = await standing_of(here)
     return {"models": listing.chat_models(standing, training)}
 
 
@@ -121,7 +127,7 @@ async def list_rows_by_provider(request: Request[Any, Any, Any], name: FromPath[
 async def _rows(request: Request[Any, Any, Any]) -> tuple[list[ModelRow], Standing]:
     here = context.of(request)
     training = await asyncio.to_thread(here.training, reading.scope_of(request))
-    return models.rows(training), await asyncio.to_thread(standing_of, here)
+    return models.rows(training), await standing_of(here)
 
 
 handlers = [

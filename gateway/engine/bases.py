@@ -37,7 +37,13 @@ class Bases:
     async def find(self) -> None:
         """Look for the default base and the others; raises Unavailable when there is nothing to begin with."""
         self.default = await asyncio.to_thread(locate.choose, self._training.ragweld_agent_base_model)
-        self._folders = {self.default.base: self.default.folder} | await asyncio.to_thread(self._known_here)
+        self._folders = {self.default.base: self.default.folder}
+        await self.look()
+
+    async def look(self) -> None:
+        """Look for those that were fetched since; a millisecond, off the loop."""
+        known = await asyncio.to_thread(self._known_here)
+        self._folders.update(known)
 
     def knows(self, base: BaseId) -> bool:
         """Whether the catalog does, here or not."""

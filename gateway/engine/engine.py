@@ -115,6 +115,10 @@ class Engine:
         """See which adapters were promoted or named since, by any process."""
         await self._pointers.look()
 
+    async def look_for_bases(self) -> None:
+        """See which bases were fetched since."""
+        await self._bases.look()
+
     def adapter_names(self) -> Collection[str]:
         """Names given to adapters when we last looked: by people, and run ids."""
         return self._pointers.last.names

@@ -85,6 +85,9 @@ class ScriptedEngine:
     async def look(self) -> None:
         return
 
+    async def look_for_bases(self) -> None:
+        return
+
     def adapter_names(self) -> tuple[str, ...]:
         return ("named",)
 

@@ -83,6 +83,19 @@ def test_vllms_base_model_name_is_honoured(gateway: Served, bases: tuple[Path, P
     assert speaker(gateway.chat(max_tokens=1, model="theirs")).startswith(f"ragweld:{bases[1]}@")
 
 
+def test_a_base_that_is_fetched_meanwhile_is_listed_before_it_was_asked_for(
+    gateway: Served, bases: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = tmp_path / "late"
+    monkeypatch.setattr(models, "known_bases", lambda training: {str(bases[0]), str(late)})
+    assert gateway.call("GET", f"/v1/models/ragweld:{late}").status == 404
+    assert gateway.call("POST", "/api/engine/load", {"base": str(late)}).status == 404
+    write_base(tmp_path / "fetched", seed=2).rename(late)
+    assert gateway.call("GET", f"/v1/models/ragweld:{late}").json()["root"] == str(late)
+    assert str(late) in {one["base"] for one in gateway.call("GET", "/api/engine").json()["bases"]}
+    assert gateway.call("POST", "/api/engine/load", {"base": str(late)}).json()["loaded"] is True
+
+
 def test_a_run_of_another_base_is_promoted_there(gateway: Served, bases: tuple[Path, Path]) -> None:
     store = gateway.context.runs
     run = store.create("default", PLAN.model_copy(update={"base": str(bases[1])}))
