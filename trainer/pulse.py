@@ -15,7 +15,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -61,6 +61,27 @@ class Line:
                 self.heard_s = now_s
 
 
+class Watch:
+    """Who is silent for too long, as seen by a thread that looks every so many seconds."""
+
+    def __init__(self, lines: Sequence[Line], every_s: float, silent_s: float, now_s: float) -> None:
+        self.every_s = every_s
+        self._lines = lines
+        self._silent_s = silent_s
+        self._before_s = now_s
+
+    def look(self, now_s: float) -> int | None:
+        """Beat on every line; the rank that is silent. While this process itself stood still it could hear nobody:
+        all ranks may be stopped and continued together, by a Ctrl-Z or with their machine."""
+        stood_s = now_s - self._before_s - self.every_s
+        self._before_s = now_s
+        for line in self._lines:
+            if stood_s > self._silent_s / 2:
+                line.heard_s += stood_s
+            line.beat(now_s)
+        return next((line.rank for line in self._lines if now_s - line.heard_s > self._silent_s), None)
+
+
 @contextmanager
 def between(
     world: World, lost: Callable[[int], None], every_s: float = EVERY_S, silent_s: float = SILENT_S
@@ -72,7 +93,8 @@ def between(
     lines, is_over = _connected(world), threading.Event()
     for line in lines:
         line.peer.setblocking(False)
-    threading.Thread(target=_listen, args=(lines, is_over, lost, every_s, silent_s), name="pulse", daemon=True).start()
+    watch = Watch(lines, every_s, silent_s, time.monotonic())
+    threading.Thread(target=_listen, args=(watch, is_over, lost), name="pulse", daemon=True).start()
     try:
         yield
     finally:
@@ -81,16 +103,11 @@ def between(
             line.peer.close()
 
 
-def _listen(
-    lines: list[Line], is_over: threading.Event, lost: Callable[[int], None], every_s: float, silent_s: float
-) -> None:
-    while not is_over.wait(every_s):
-        now_s = time.monotonic()
-        for line in lines:
-            line.beat(now_s)
-        silent = next((line for line in lines if now_s - line.heard_s > silent_s), None)
-        if silent is not None:
-            lost(silent.rank)
+def _listen(watch: Watch, is_over: threading.Event, lost: Callable[[int], None]) -> None:
+    while not is_over.wait(watch.every_s):
+        silent_rank = watch.look(time.monotonic())
+        if silent_rank is not None:
+            lost(silent_rank)
             return
 
 
@@ -121,12 +138,13 @@ def _received(door: socket.socket, secret: bytes, count: int) -> list[Line]:
 
 
 def _welcomed(peer: socket.socket, secret: bytes) -> Line | None:
-    """The line of a rank that knows the secret; anybody else is shown out."""
+    """The line of a rank that knows the secret; anybody else is shown out, and a rank that has left again."""
     with contextlib.suppress(OSError):
         said = _exactly(peer, SECRET_BYTES + RANK_BYTES)
         if secrets.compare_digest(said[:SECRET_BYTES], secret):
             peer.sendall(secret)
-            return Line(peer, int.from_bytes(said[SECRET_BYTES:]), time.monotonic())
+            if _exactly(peer, len(SIGN)) == SIGN:
+                return Line(peer, int.from_bytes(said[SECRET_BYTES:]), time.monotonic())
     peer.close()
     return None
 
@@ -142,10 +160,12 @@ def _joined(invitation: Invitation, rank: int) -> Line | None:
 
 
 def _is_rank_0(peer: socket.socket, secret: bytes, rank: int) -> bool:
-    """Say who is here; whether the answer is rank 0's."""
+    """Say who is here; whether the answer is rank 0's, which then has a first sign from us."""
     with contextlib.suppress(OSError):
         peer.sendall(secret + rank.to_bytes(RANK_BYTES))
-        return secrets.compare_digest(_exactly(peer, SECRET_BYTES), secret)
+        if secrets.compare_digest(_exactly(peer, SECRET_BYTES), secret):
+            peer.sendall(SIGN)
+            return True
     return False
 
 

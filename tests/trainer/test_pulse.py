@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from trainer import pulse
-from trainer.pulse import RANK_BYTES, Invitation
+from trainer.pulse import RANK_BYTES, SIGN, Invitation, Line, Watch
 from trainer.world import ALONE, World
 
 DEADLINE_S = 60.0
@@ -61,7 +61,7 @@ def test_a_silent_rank_is_told_and_a_living_one_is_not_and_a_stranger_is_shown_o
             )
             stranger.sendall(bytes(len(invitation.secret) + RANK_BYTES))
             assert stranger.recv(1) == b""
-            rank.sendall(invitation.secret + (2).to_bytes(RANK_BYTES))
+            rank.sendall(invitation.secret + (2).to_bytes(RANK_BYTES) + SIGN)
 
         others = [threading.Thread(target=one) for one in (live, hang)]
         for thread in others:
@@ -73,6 +73,44 @@ def test_a_silent_rank_is_told_and_a_living_one_is_not_and_a_stranger_is_shown_o
         for thread in others:
             thread.join(DEADLINE_S)
     assert lost.empty()
+
+
+def test_a_rank_that_waited_for_the_first_no_longer_and_came_again_has_one_line_that_lives(said: Queue[bytes]) -> None:
+    done = threading.Event()
+
+    def come_twice(rank: int) -> None:
+        content = said.get(timeout=DEADLINE_S)
+        invitation = msgspec.json.decode(content, type=Invitation)
+        with socket.create_connection(("127.0.0.1", invitation.port)) as early:
+            early.sendall(invitation.secret + rank.to_bytes(RANK_BYTES))
+        said.put(content)
+        with pulse.between(Rank(rank, said), lambda rank: pytest.fail(str(rank)), every_s=0.01, silent_s=DEADLINE_S):
+            done.wait(DEADLINE_S)
+
+    others = [threading.Thread(target=come_twice, args=(rank,)) for rank in (1, 2)]
+    for thread in others:
+        thread.start()
+    lines = pulse._connected(Rank(0, said))
+    try:
+        assert sorted(line.rank for line in lines) == [1, 2]
+        for line in lines:
+            line.peer.settimeout(DEADLINE_S)
+            assert line.peer.recv(1) == SIGN
+    finally:
+        done.set()
+        for line in lines:
+            line.peer.close()
+        for thread in others:
+            thread.join(DEADLINE_S)
+
+
+def test_ranks_that_were_all_stopped_and_continued_are_silent_from_then_on_only() -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        watch = Watch([Line(near, 1, heard_s=0.0)], every_s=2.0, silent_s=20.0, now_s=0.0)
+        told = {now_s: watch.look(now_s) for now_s in (2.0, 4.0, *range(3604, 3622, 2))}
+    assert [now_s for now_s, rank in told.items() if rank is not None] == [3620]
 
 
 def test_a_rank_without_a_way_to_the_first_is_warned_of_and_goes_on(
