@@ -25,6 +25,8 @@ WORTH_CUTTING = 1 << 19
 """Numbers in a weight; smaller ones stay in the processor's cache, where a copy costs nothing."""
 UNCOPIED_PRODUCTS, UNCOPIED_OUTPUTS = 1_000_000, 1_200
 """OpenBLAS multiplies without copying below these (rows x outputs x inputs, rows x outputs), on one thread."""
+LARGE_BLOCK = 64
+"""Outputs from which on a block's size makes no difference; one row by blocks of one takes three times the whole."""
 ROWS_IN_BLOCKS = {1: 16, 2: 4}
 """Up to how many rows blocks win, by BLAS's threads; more than two threads copy faster than one reads."""
 SWIGLU_MLPS = (llama.MLP, qwen2.MLP, qwen3.MLP)
@@ -93,11 +95,12 @@ class Swiglu(nn.Module):  # type: ignore[misc]
 
 
 class Blocks:
-    """A weight [outputs, inputs] in equal blocks of outputs, each small enough for so many rows; views, no copies."""
+    """A weight [outputs, inputs] in equal blocks of outputs and what is left of them, each small enough for so many
+    rows; views, no copies."""
 
     def __init__(self, weight: mx.array) -> None:
         self._weight = weight
-        self._by_rows: dict[int, mx.array] = {}
+        self._by_rows: dict[int, tuple[mx.array, mx.array]] = {}
 
     def product(self, x: mx.array) -> mx.array:
         """x [..., inputs] times the weight's transpose; of the whole weight where BLAS does better so."""
@@ -106,15 +109,20 @@ class Blocks:
             return x @ self._weight.T
         if rows not in self._by_rows:
             self._by_rows[rows] = self._cut(rows)
-        y = x.reshape(1, rows, -1) @ self._by_rows[rows]
-        return y.swapaxes(0, 1).reshape(*x.shape[:-1], -1)
+        blocks, rest = self._by_rows[rows]
+        flat = x.reshape(rows, -1)
+        y = (flat[None] @ blocks).swapaxes(0, 1).reshape(rows, -1)
+        if rest.size:
+            y = mx.concatenate([y, flat @ rest], axis=-1)
+        return y.reshape(*x.shape[:-1], -1)
 
-    def _cut(self, rows: int) -> mx.array:
-        """[blocks, inputs, outputs of each]"""
+    def _cut(self, rows: int) -> tuple[mx.array, mx.array]:
+        """[blocks, inputs, outputs of each] and [inputs, outputs left], none where a large block's size divides all."""
         outputs, inputs = self._weight.shape
-        most = min(UNCOPIED_PRODUCTS // (rows * inputs), UNCOPIED_OUTPUTS // rows)
-        size = next(size for size in range(min(outputs, max(1, most)), 0, -1) if outputs % size == 0)
-        return self._weight.reshape(-1, size, inputs).swapaxes(1, 2)
+        most = min(outputs, max(1, min(UNCOPIED_PRODUCTS // (rows * inputs), UNCOPIED_OUTPUTS // rows)))
+        size = next((size for size in range(most, LARGE_BLOCK - 1, -1) if outputs % size == 0), most)
+        whole = outputs - outputs % size
+        return self._weight[:whole].reshape(-1, size, inputs).swapaxes(1, 2), self._weight[whole:].T
 
 
 @partial(mx.compile, shapeless=True)

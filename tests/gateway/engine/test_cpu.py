@@ -56,16 +56,27 @@ def test_a_fitted_base_answers_as_before(rows: int) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("bias", [True, False])
-def test_blocks_give_the_product_of_the_whole_weight(threads: int, bias: bool) -> None:
+@pytest.mark.parametrize("outputs", [770, 1201])
+def test_blocks_give_the_product_of_the_whole_weight(threads: int, bias: bool, outputs: int) -> None:
     before = blas.threads()
     blas.limit_threads(threads)
     try:
-        linear = nn.Linear(1000, 770, bias=bias)
+        linear = nn.Linear(1000, outputs, bias=bias)
         for rows in (1, 2, 4, 16):
             x = mx.random.normal((rows, 1, 1000))
             assert mx.allclose(cpu.BlockedLinear(linear)(x), linear(x), rtol=1e-4, atol=1e-5).item()
     finally:
         blas.limit_threads(before)
+
+
+@pytest.mark.parametrize("outputs", [32_003, 151_936, 2 * 5_003])
+@pytest.mark.parametrize("rows", [1, 2, 4])
+def test_no_number_of_outputs_is_cut_into_small_blocks(outputs: int, rows: int) -> None:
+    """32,003 is a prime: by blocks of one its product takes three times the whole weight's."""
+    blocks, rest = cpu.Blocks(mx.zeros((outputs, 64)))._cut(rows)
+    assert blocks.shape[2] >= cpu.LARGE_BLOCK
+    assert blocks.shape[0] * blocks.shape[2] + rest.shape[1] == outputs
+    assert rest.shape[1] < blocks.shape[2]
 
 
 def test_fitting_keeps_every_weight_under_its_path_and_copies_none() -> None:
