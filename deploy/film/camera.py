@@ -32,7 +32,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """A title from a second on."""
+    """A title from a second on; one that began before the first frame begins with it."""
 
     title: str
     at_s: float
@@ -83,10 +83,10 @@ class Camera:
 
     def chapter(self, page: Page, title: str, words: str) -> None:
         """Show a title over the page for a moment, and begin a chapter of the film with it."""
-        start_s = self.reel.frames[-1].at_s if self.reel.frames else None
+        start_s = self.reel.frames[-1].at_s if self.reel.frames else 0.0
         page.screencast.show_chapter(title, description=words, duration=CHAPTER_MS * self._pace)
         self.rest(page, CHAPTER_MS)
-        self.reel.chapters.append(Chapter(title, self.reel.frames[0].at_s if start_s is None else start_s))
+        self.reel.chapters.append(Chapter(title, start_s))
 
     def rest(self, page: Page, milliseconds: float) -> None:
         """Let whoever watches look at what is there."""

@@ -41,11 +41,11 @@ def concat_list(reel: Reel) -> str:
 
 def chapter_list(reel: Reel) -> str:
     """The chapters in ffmpeg's metadata format, in milliseconds from the first frame."""
-    start_s = reel.frames[0].at_s
-    ends = [chapter.at_s for chapter in reel.chapters[1:]] + [reel.frames[-1].at_s + LAST_FRAME_S]
+    begins_s = [max(0.0, chapter.at_s - reel.frames[0].at_s) for chapter in reel.chapters]
+    ends_s = [*begins_s[1:], reel.length_s + LAST_FRAME_S]
     lines = [";FFMETADATA1"]
-    for chapter, end_s in zip(reel.chapters, ends, strict=True):
-        begin, end = int(MS * (chapter.at_s - start_s)), int(MS * (end_s - start_s))
+    for chapter, begin_s, end_s in zip(reel.chapters, begins_s, ends_s, strict=True):
+        begin, end = int(MS * begin_s), int(MS * end_s)
         lines += ["[CHAPTER]", "TIMEBASE=1/1000", f"START={begin}", f"END={end}", f"title={_escaped(chapter.title)}"]
     return "\n".join([*lines, ""])
 
