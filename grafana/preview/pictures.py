@@ -5,18 +5,26 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from catalog.errors import EngineFailed, Unavailable
 from grafana.preview.server import Page
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page as Tab
+    from playwright.sync_api import Response
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 WIDTH, HEIGHT = 1600, 1000
 DRAWN_DEADLINE_MS = 60_000
 THEMES = ("dark", "light")
+FONTS = "/public/fonts/"
+"""Grafana's own are in none of its packages; the browser draws with another."""
 
 
 def take(page: Page, dashboards: Iterable[str], out: Path, **asked: str | float) -> list[Path]:
-    """Draw every dashboard in both themes; `asked` goes to `Page.address`. Raises EngineFailed when a panel failed."""
+    """Draw every dashboard in both themes; `asked` goes to `Page.address`. Raises EngineFailed when a panel failed or
+    asked for what there is not."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError as error:
@@ -29,12 +37,13 @@ def take(page: Page, dashboards: Iterable[str], out: Path, **asked: str | float)
         for name in dashboards:
             for theme in THEMES:
                 tab = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+                missing = _missing(tab)
                 tab.goto(page.address(name, theme=theme, **asked))  # type: ignore[arg-type]
                 tab.wait_for_function("window.preview.draws > 0", timeout=DRAWN_DEADLINE_MS)
                 # Tables draw their cells only where they are seen.
                 tab.set_viewport_size({"width": WIDTH, "height": tab.evaluate("document.body.scrollHeight")})
                 tab.wait_for_load_state("networkidle")
-                if errors := tab.evaluate("window.preview.errors"):
+                if errors := tab.evaluate("window.preview.errors") + missing:
                     raise EngineFailed(f"The preview of {name} failed: {errors}")
                 path = out / f"preview-{name}-{theme}.png"
                 tab.screenshot(path=path, full_page=True)
@@ -42,3 +51,15 @@ def take(page: Page, dashboards: Iterable[str], out: Path, **asked: str | float)
                 taken.append(path)
         browser.close()
     return taken
+
+
+def _missing(tab: Tab) -> list[str]:
+    """Addresses that the page asks for in vain, as they come."""
+    found: list[str] = []
+
+    def note(reply: Response) -> None:
+        if not reply.ok and FONTS not in reply.url:
+            found.append(reply.url)
+
+    tab.on("response", note)
+    return found

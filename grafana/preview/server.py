@@ -18,7 +18,16 @@ from grafana.preview.npm import ROOT, built
 from grafana.render import DASHBOARDS, dashboard_path
 
 DEADLINE_S = 30.0
-TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".json": "application/json"}
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+}
+ICONS = ROOT / "node_modules" / "@grafana" / "ui" / "dist" / "public" / "img" / "icons"
+ICONS_AT = "/public/build/img/icons"
+"""Where Grafana's components ask for them."""
 ASKED = "/api/v1/query"
 """Instant and range queries begin so; nothing else is passed on."""
 
@@ -53,6 +62,7 @@ class Page:
 def served(prometheus_url: str) -> Iterator[Page]:
     """Serve the page over `prometheus_url` on a free port while the block lasts; raises Unavailable without Node."""
     files = {f"/{path.name}": path for path in built().iterdir() if path.suffix in TYPES}
+    files |= {f"{ICONS_AT}/{path.relative_to(ICONS)}": path for path in ICONS.rglob("*.svg")}
     files |= {"/": ROOT / "index.html"} | {f"/dashboards/{name}.json": dashboard_path(name) for name in DASHBOARDS}
 
     class Handler(BaseHTTPRequestHandler):
