@@ -106,6 +106,11 @@ class Residence:
         return bool(self._rows)
 
     @property
+    def has_work(self) -> bool:
+        """Whether there is anything to do though nobody asks for more: rows, or stacks to be widened further."""
+        return self.has_rows or self._is_growing
+
+    @property
     def is_busy(self) -> bool:
         """Whether somebody waits for an answer of it."""
         return bool(self._rows or self._waiting)
@@ -128,7 +133,7 @@ class Residence:
     @property
     def nbytes(self) -> int:
         """Memory of the base and of its adapters."""
-        return self.served.nbytes + self._model.nbytes(self._table.slots, self._table.rank)
+        return self.served.nbytes + self._model.nbytes()
 
     @property
     def resident(self) -> tuple[AdapterId, ...]:
@@ -236,7 +241,7 @@ class Residence:
 
     @property
     def _grown_at_once_bytes(self) -> int:
-        return self._limits.grown_at_once_bytes if self._rows else sys.maxsize
+        return self._limits.grown_at_once_bytes if self._room.is_answering() else sys.maxsize
 
     def _new_batch(self) -> Batch:
         return Batch(self._model, self._limits.max_rows, self._limits.prefill_step_tokens)
@@ -246,8 +251,7 @@ class Residence:
 
     def _more_bytes(self, adapter: Adapter, slots: int, rank: int) -> int:
         """What stacks so large, for this adapter's layers too, take beyond what there is."""
-        now = self._model.nbytes(self._table.slots, self._table.rank)
-        return self._model.nbytes(slots, rank, adapter.pairs) - now
+        return self._model.nbytes(slots, rank, adapter.pairs) - self._model.nbytes()
 
     def _refuse(self, row: Row, error: RagweldError) -> None:
         self._table.unpin(row.adapter_id)

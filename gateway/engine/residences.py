@@ -89,6 +89,10 @@ class Residences:
         free = room.spare_bytes(tenants, self._memory.budget_bytes)
         return more_bytes <= free + (room.idle_bytes(tenants) if others_leave else 0)
 
+    def is_answering(self) -> bool:
+        """Whether a row of any base is decoded, which waits while another base does something long."""
+        return any(residence.has_rows for residence in self._residences.values())
+
     def make(self, base: BaseId, more_bytes: int) -> None:
         """Let idle bases leave until so much more fits; raises Overloaded or Unavailable, and then nobody left.
 

@@ -57,5 +57,8 @@ class Room(Protocol):
     def has(self, base: BaseId, more_bytes: int, *, others_leave: bool) -> bool:
         """Whether so much more can be had for a base, with other idle ones leaving for it or without. Moves nobody."""
 
+    def is_answering(self) -> bool:
+        """Whether a row of any base is decoded, which waits while another base does something long."""
+
     def make(self, base: BaseId, more_bytes: int) -> None:
         """Let idle bases leave until so much more fits; raises Overloaded or Unavailable, and then nobody left."""

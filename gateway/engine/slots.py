@@ -55,6 +55,11 @@ class Stacks:
         self.b = mx.zeros((slots, rank, shape.outputs))
         self._pairs: dict[int, tuple[mx.array, mx.array]] = {}
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Slots and rank."""
+        return self.a.shape[0], self.a.shape[2]
+
     def pair(self, slot: int) -> tuple[mx.array, mx.array]:
         """One slot's own matrices; the step that first needs them computes them."""
         if slot not in self._pairs:
@@ -153,10 +158,15 @@ class SlotModel:
             changed += layer.magnitudes.write(slot, matrices, None if magnitude is None else mx.array(magnitude))
         mx.eval(changed)
 
-    def nbytes(self, slots: int, rank: int, more_paths: Collection[str] = ()) -> int:
-        """What the stacks take in memory, or would with these slots, this rank and more layers."""
-        shapes = [self.shapes[path] for path in {*self._slotted, *more_paths}]
-        return slots * rank * FLOAT_BYTES * sum(shape.inputs + shape.outputs for shape in shapes)
+    def nbytes(self, slots: int = 0, rank: int = 0, more_paths: Collection[str] = ()) -> int:
+        """What the stacks take in memory, or would if all, those of more layers too, had so many slots and this rank;
+        those that were widened for an adapter that came in no more count as they are."""
+        count = 0
+        for path in {*self._slotted, *more_paths}:
+            held = self._slotted[path].stacks.size if path in self._slotted else (0, 0)
+            shape = self.shapes[path]
+            count += max(slots, held[0]) * max(rank, held[1]) * (shape.inputs + shape.outputs)
+        return count * FLOAT_BYTES
 
     def grow(self, slots: int, rank: int, at_once_bytes: int) -> bool:
         """Widen the layers that have slots, about so many bytes of them; whether all are so wide now.

@@ -126,8 +126,8 @@ class Worker:
             mx.set_wired_limit(wired_before)
 
     def _read_mailbox(self) -> None:
-        """Do everything that was posted; with nothing to decode, wait for the first post or the next base to leave."""
-        if not any(residence.has_rows for residence in self._residences.values()):
+        """Do everything that was posted; with nothing to do, wait for the first post or the next base to leave."""
+        if not any(residence.has_work for residence in self._residences.values()):
             try:
                 self._mailbox.get(timeout=self._residences.until_next_leaves_s())()
             except queue.Empty:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import shutil
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -337,6 +338,31 @@ def test_a_base_that_came_after_the_start_is_found(
             write_base(late, seed=15)
             assert (await say(engine, late))[0].base == str(late)
             assert str(late) in engine.state().bases
+
+    run(scene())
+
+
+def test_who_waits_for_stacks_to_grow_is_answered_though_the_base_that_answered_breaks(
+    house: House, others: list[Path]
+) -> None:
+    other = BaseId(str(others[0]))
+    narrow, wide = (house.store.put(write_adapter(house.home / f"g{r}", others[0], 5, rank=r)) for r in (4, 64))
+
+    async def scene() -> None:
+        async with running(house) as engine:
+            await say(engine, others[0], narrow)
+            stream = await endless(engine)
+            assert engine._worker is not None
+            answering, growing = engine._worker._residences.values()
+            growing._limits = dataclasses.replace(growing._limits, grown_at_once_bytes=0)
+            waits = asyncio.create_task(answer(engine, Generation((1, 2, 3), wide, 2, sampling=SEEDED, base=other)))
+            await until(lambda: (other, wide) in engine.counters.waiting_slots)
+            assert isinstance(await anext(stream), Piece)
+            engine._worker._mailbox.put(lambda: setattr(answering._batch, "decode", None))
+            with pytest.raises(EngineFailed):
+                async for _ in stream:
+                    pass
+            await asyncio.wait_for(waits, 60)
 
     run(scene())
 

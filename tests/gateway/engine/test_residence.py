@@ -26,10 +26,15 @@ BROKEN = EngineFailed("It broke.")
 
 
 class Plenty:
-    """Memory without an end."""
+    """Memory without an end, shared with another base that answers when told to."""
+
+    other_answers = False
 
     def has(self, base: BaseId, more_bytes: int, *, others_leave: bool) -> bool:
         return True
+
+    def is_answering(self) -> bool:
+        return self.other_answers
 
     def make(self, base: BaseId, more_bytes: int) -> None:
         pass
@@ -52,8 +57,9 @@ class Scene:
     def __init__(self, house: House, loop: asyncio.AbstractEventLoop) -> None:
         self.outbox: Outbox = []
         self.prefixes = Fragile(1 << 20)
-        limits = Limits(max_rows=2, prefill_step_tokens=64, adapter_slots=1)
-        self.residence = Residence(load(BASE, house.base), limits, Plenty(), self.prefixes, Counters(), self.outbox)
+        self.room = Plenty()
+        limits = Limits(max_rows=2, prefill_step_tokens=64, adapter_slots=1, grown_at_once_bytes=1)
+        self.residence = Residence(load(BASE, house.base), limits, self.room, self.prefixes, Counters(), self.outbox)
         shapes = self.residence.served.shapes
         self._loop = loop
         self._adapters = [read_adapter(folder, shapes) for folder in house.folders]
@@ -135,3 +141,27 @@ def test_a_base_that_left_memory_keeps_no_prefix_of_a_row_that_had_just_ended(sc
     scene.residence.close()
     scene.residence.read()
     assert scene.prefixes.fetch((BASE, row.adapter_id), PROMPT) == (None, 0)
+
+
+def test_stacks_grow_part_by_part_while_another_base_answers_and_whole_when_it_has_ended(scene: Scene) -> None:
+    (narrow,) = scene.admit(0)
+    assert scene.answers(narrow)
+    scene.room.other_answers = True
+    (wide,) = scene.admit(3)
+    assert scene.waiting([wide]) == [True] and scene.residence.has_work
+    scene.room.other_answers = False
+    scene.residence.read()
+    assert scene.waiting([wide]) == [False]
+    assert scene.answers(wide)
+
+
+def test_what_was_widened_for_one_that_left_is_counted(scene: Scene) -> None:
+    (narrow,) = scene.admit(0)
+    assert scene.answers(narrow)
+    scene.room.other_answers = True
+    before = scene.residence.nbytes
+    (wide,) = scene.admit(3)
+    scene.residence.cancel(wide)
+    scene.residence.read()
+    assert not scene.residence.is_busy and not scene.residence.has_work
+    assert scene.residence.nbytes > before
