@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from catalog.keys import KeyStore
 from catalog.settings import GatewaySettings, Settings
@@ -271,6 +271,28 @@ def test_an_answer_says_who_gave_it_and_stays_text(seeded: Seeded, opened: Opene
         page.get_by_test_id("send").click()
         expect(page.get_by_test_id("text-left")).to_have_text("Hello world.")
         expect(page.get_by_test_id("spoke-model-left")).to_have_text("ragweld:ragweld-nano@base")
+
+
+def test_nothing_is_asked_before_it_is_known_of_whom(seeded: Seeded, opened: Opened) -> None:
+    """A pane without a model would be answered by the default one, beside which it should stand."""
+    with opened(seeded.host) as page:
+        held: list[Route] = []
+
+        def hold(route: Route) -> None:
+            held.append(route)
+
+        page.route("**/v1/models", hold)
+        page.get_by_test_id("nav-prompt").click()
+        expect(page.get_by_test_id("send")).to_be_disabled()
+        page.get_by_test_id("prompt").press("Control+Enter")
+        expect(page.get_by_test_id("stop")).to_have_count(0)
+        while not held:
+            page.wait_for_timeout(50)
+        for route in held:
+            route.continue_()
+        expect(page.get_by_test_id("model-right")).to_have_value("ragweld:ragweld-nano@base")
+        page.get_by_test_id("send").click()
+        expect(page.get_by_test_id("spoke-model-right")).to_have_text("ragweld:ragweld-nano@base")
 
 
 def test_a_key_is_asked_for_and_kept_in_the_tab_alone(

@@ -21,7 +21,9 @@ export function PromptView() {
   useEffect(preferBase, [models.value]);
   const shown = isDouble.value ? BOTH : BOTH.slice(0, 1);
   const isBusy = shown.some((one) => one.isBusy.value);
-  const send = () => shown.forEach((one) => void one.ask(question()));
+  // A pane whose model is not known yet would be answered by the default one.
+  const canAsk = prompt.value.trim() !== "" && shown.every((one) => one.model.value);
+  const send = () => canAsk && shown.forEach((one) => void one.ask(question()));
   const stop = () => BOTH.forEach((one) => one.stop());
   const keys = (event: KeyboardEvent) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) send();
@@ -34,7 +36,7 @@ export function PromptView() {
       <label class="inline">most tokens<input class="brief" inputmode="numeric" data-testid="max-tokens" value=${maxTokens.value} onInput=${(event: Event) => (maxTokens.value = (event.target as HTMLInputElement).value)} /></label>
       <label class="inline" title="x-ragweld-strict: refuse instead of letting another model answer"><input type="checkbox" checked=${strict.value} data-testid="strict" onChange=${() => (strict.value = !strict.value)} />nobody else may answer</label>
       <span class="grow"></span><span class="hint">Ctrl+Enter</span>
-      ${isBusy ? html`<button type="button" class="button" data-testid="stop" onClick=${stop}>Stop</button>` : html`<button type="button" class="button primary" data-testid="send" disabled=${!prompt.value.trim()} onClick=${send}>Ask</button>`}</div></section>
+      ${isBusy ? html`<button type="button" class="button" data-testid="stop" onClick=${stop}>Stop</button>` : html`<button type="button" class="button primary" data-testid="send" disabled=${!canAsk} onClick=${send}>Ask</button>`}</div></section>
     <div class="answers ${shown.length > 1 ? "two" : ""}">${shown.map((one) => html`<${Pane} key=${one.name} answering=${one} />`)}</div>`;
 }
 
@@ -42,9 +44,9 @@ function question() {
   return { prompt: prompt.value, system: system.value, temperature: Number(temperature.value) || 0, maxTokens: Number(maxTokens.value) || 256, strict: strict.value };
 }
 
-/** The bare base is what an adapter is compared with until somebody chooses. */
+/** The bare base is what an adapter is compared with until somebody chooses; where there is none, any model. */
 function preferBase(): void {
-  const base = models.value.find((model) => model.id.endsWith("@base"));
+  const base = models.value.find((model) => model.id.endsWith("@base")) ?? models.value[0];
   if (!BOTH[1].model.peek() && base) BOTH[1].model.value = base.id;
 }
 
