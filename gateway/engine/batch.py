@@ -20,7 +20,9 @@ blas.preload()
 
 import mlx.core as mx  # noqa: E402
 
-PREFILL_ROWS = 8
+PREFILL_ROWS = 4
+"""Prompts read together. With 4 in place of 8, of 8 that come at once half are answered sooner: the median first token
+comes after 55 ms in place of 74 on nano, 636 in place of 788 at 100 M; 32 streams lose 3 to 9 % of their pace."""
 CLEAR_EVERY_STEPS = 512
 
 
