@@ -21,6 +21,7 @@ from catalog.settings import Settings, given
 from gateway.app import create_asgi
 from gateway.context import Context
 from gateway.main import build
+from gateway.main import engine as make_engine
 from gateway.ports import AnswerEngine
 from gateway.server import GatewayServer, bind
 
@@ -149,3 +150,12 @@ def events_of(body: bytes) -> list[Any]:
 def text_of(events: Sequence[Any]) -> str:
     chunks = [event for event in events if isinstance(event, dict) and event.get("choices")]
     return "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks)
+
+
+@contextmanager
+def served_base(base: Path, home: Path) -> Iterator[Served]:
+    """A gateway over the real engine, once it answers from the base in a folder."""
+    settings = Settings.model_validate({"training": {"ragweld_agent_base_model": str(base)}})
+    with served(home, make_engine(settings, home), settings) as running:
+        wait_until(lambda: running.call("GET", "/readyz").status == 200, "readiness", 60)
+        yield running

@@ -17,7 +17,7 @@ from catalog.base.load import load_tokenizer
 from catalog.run_life import Ended
 from catalog.settings import Settings
 from gateway.main import engine as make_engine
-from tests.gateway.serving import Served, events_of, served, wait_until
+from tests.gateway.serving import Served, events_of, served, served_base, wait_until
 from tests.gateway.test_run_stream import PLAN
 from tests.tiny_base import write_adapter, write_base
 
@@ -29,10 +29,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def gateway(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    home = tmp_path_factory.mktemp("home")
-    settings = Settings.model_validate({"training": {"ragweld_agent_base_model": str(base)}})
-    with served(home, make_engine(settings, home), settings) as running:
-        wait_until(lambda: running.call("GET", "/readyz").status == 200, "readiness", 60)
+    with served_base(base, tmp_path_factory.mktemp("home")) as running:
         yield running
 
 
