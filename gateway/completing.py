@@ -5,6 +5,7 @@ No chat template, no thoughts, no tools: what the model says is what is shown. `
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -20,11 +21,14 @@ from gateway.choices import Item, side_by_side
 from gateway.engine.requests import Finish, FinishReason, Generation, Piece, TokenLogprob
 from gateway.ports import AnswerEngine, Voice
 from gateway.speaker import Count, Speaker, Whole
+from gateway.token_scores import TokenScores, joined
 from gateway.wire import answer, completion
 from gateway.wire.completion import CompletionRequest, TextChoice, TextCompletion, TokenLogprobs
 
 DEFAULT_MAX_TOKENS = 16
 """OpenAI's."""
+WRITE_INLINE_TOKENS = 32
+"""More logprobs than these are written off the event loop."""
 
 
 async def begin(
@@ -37,17 +41,18 @@ async def begin(
         Generation(
             prompt=tokens,
             adapter_id=voice.adapter_id,
-            max_tokens=request.max_tokens or DEFAULT_MAX_TOKENS,
+            max_tokens=DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens,
             stop=request.stops,
             sampling=generation.sampling(request, voice.sampling, choice),
             base=voice.base,
             top_logprobs=request.logprobs,
+            prompt_logprobs=request.logprobs if request.echo else None,
             continues=True,
         )
         for tokens, _ in prompts
         for choice in range(request.n or 1)
     ]
-    echoed = [text if request.echo else "" for _, text in prompts for _ in range(request.n or 1)]
+    echoed = [text if request.echo else None for _, text in prompts for _ in range(request.n or 1)]
     answering = CompletionAnswer(engine, voice, request, generations, echoed, clock)
     try:
         await answering.await_first()
@@ -66,15 +71,31 @@ async def _prompt(voice: Voice, given: str | list[int]) -> tuple[tuple[int, ...]
 
 @dataclass(slots=True)
 class _Choice:
-    """One answer while it comes. `echo` is shown before it."""
+    """One answer while it comes. Its prompt, as tokens and as text, is shown before it where it is echoed."""
 
+    scores: TokenScores
+    prompt: Sequence[int]
     echo: str
     text: str = ""
+    prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
-    offset: int = 0
+    """Of tokens that were not shown yet."""
     finish: FinishReason | None = None
     tokens: int = 0
     cached_tokens: int = 0
+
+    def take_echo(self) -> str:
+        echo, self.echo = self.echo, ""
+        return echo
+
+    def take_logprobs(self) -> TokenLogprobs:
+        """Those that were not shown yet, the echoed prompt's first."""
+        prompt, read, said = self.prompt, self.prompt_logprobs, self.logprobs
+        self.prompt, self.prompt_logprobs, self.logprobs = (), [], []
+        if not prompt:
+            return self.scores.of_answer(said)
+        echoed = self.scores.of_prompt(prompt, self.echo, read)
+        return joined(echoed, self.scores.of_answer(said))
 
 
 class CompletionAnswer:
@@ -86,7 +107,7 @@ class CompletionAnswer:
         voice: Voice,
         request: CompletionRequest,
         generations: Sequence[Generation],
-        echoed: Sequence[str],
+        echoed: Sequence[str | None],
         clock: Callable[[], float],
     ) -> None:
         base, adapter_id = voice.base, voice.adapter_id
@@ -99,7 +120,10 @@ class CompletionAnswer:
         self._fingerprint = f"ragweld-{catalog.__version__}-{short(adapter_id)}"
         self._id = f"cmpl-{uuid.uuid4().hex}"
         self._created = int(time.time())
-        self._choices = [_Choice(echo, offset=len(echo)) for echo in echoed]
+        self._choices = [
+            _Choice(TokenScores(voice, request.logprobs or 0), () if echo is None else one.prompt, echo or "")
+            for one, echo in zip(generations, echoed, strict=True)
+        ]
         self._items = side_by_side([engine.generate(one) for one in generations], set())
         self._first: Item | None = None
 
@@ -113,30 +137,32 @@ class CompletionAnswer:
     async def whole(self) -> Whole:
         async for index, text in self._texts():
             self._choices[index].text += text
-        choices = [self._shown(index, choice.text) for index, choice in enumerate(self._choices)]
+        choices = [await self._shown(index, choice.text) for index, choice in enumerate(self._choices)]
         return Whole(answer.encode(self._completion(choices, self._usage())))
 
     async def events(self) -> AsyncGenerator[bytes, None]:
         pending = None if self._request.wants_usage_chunk else UNSET
         async for index, text in self._texts():
-            yield answer.event(self._completion([self._shown(index, text)], pending))
+            yield answer.event(self._completion([await self._shown(index, text)], pending))
         if self._request.wants_usage_chunk:
             yield answer.event(self._completion([], self._usage()))
         yield answer.DONE_EVENT
 
     async def _texts(self) -> AsyncGenerator[tuple[int, str], None]:
-        """New text of each choice as it comes, its echo first, with an empty one at its end; counts on the way."""
+        """New text of each choice as it comes, with an empty one at its end; counts on the way."""
         async for index, item in self._all_items():
             self.count.last_piece_at = self._clock()
             choice = self._choices[index]
-            echo, choice.echo = choice.echo, ""
             if isinstance(item, Finish):
                 choice.finish, choice.cached_tokens = item.reason, item.cached_tokens
-                choice.tokens, text = item.completion_tokens, echo
+                choice.tokens, text = item.completion_tokens, ""
+            elif item.prompt_logprobs:
+                choice.prompt_logprobs += item.prompt_logprobs
+                continue
             else:
                 choice.tokens += item.tokens
                 choice.logprobs += item.logprobs
-                text = echo + item.text
+                text = item.text
             self.count.answer_tokens = sum(one.tokens for one in self._choices)
             yield index, text
 
@@ -146,9 +172,17 @@ class CompletionAnswer:
         async for item in self._items:
             yield item
 
-    def _shown(self, index: int, text: str) -> TextChoice:
+    async def _shown(self, index: int, text: str) -> TextChoice:
         choice = self._choices[index]
-        return TextChoice(text, index, self._logprobs(choice), choice.finish)
+        logprobs = await self._logprobs(choice)
+        return TextChoice(choice.take_echo() + text, index, logprobs, choice.finish)
+
+    async def _logprobs(self, choice: _Choice) -> TokenLogprobs | None:
+        if self._request.logprobs is None:
+            return None
+        if len(choice.prompt_logprobs) + len(choice.logprobs) <= WRITE_INLINE_TOKENS:
+            return choice.take_logprobs()
+        return await asyncio.to_thread(choice.take_logprobs)
 
     def _completion(self, choices: list[TextChoice], usage: answer.Usage | object | None) -> TextCompletion:
         return completion.TextCompletion(
@@ -165,19 +199,4 @@ class CompletionAnswer:
         cached = max(choice.cached_tokens for choice in self._choices)
         return answer.Usage(
             prompt, answered, prompt + answered, answer.PromptDetails(cached), answer.CompletionDetails(0)
-        )
-
-    def _logprobs(self, choice: _Choice) -> TokenLogprobs | None:
-        """Those of tokens that were not shown yet."""
-        if self._request.logprobs is None:
-            return None
-        taken, choice.logprobs = choice.logprobs, []
-        texts = [self._voice.token_text(entry.token_id) for entry in taken]
-        offsets = []
-        for text in texts:
-            offsets.append(choice.offset)
-            choice.offset += len(text)
-        top = [{self._voice.token_text(token): logprob for token, logprob in entry.top} for entry in taken]
-        return TokenLogprobs(
-            texts, [entry.logprob for entry in taken], top if self._request.logprobs else None, offsets
         )

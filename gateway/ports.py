@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from catalog.ids import AdapterId, BaseId, ModelRef
+from gateway.engine.places import Places
 from gateway.engine.requests import Constraint, EngineState, Finish, Generation, Grammar, Piece, Sampling
 
 
@@ -60,6 +61,9 @@ class Voice(Protocol):
 
     def parse_tool_call(self, text: str, tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Raises ValueError."""
+
+    def places(self) -> Places:
+        """Where in a text each of its tokens begins, for one text."""
 
     def token_text(self, token_id: int) -> str: ...
 

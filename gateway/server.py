@@ -90,6 +90,8 @@ class BoundedProtocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn is no
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._client.has_whole_body = True
+        if not self.pipeline:  # uvicorn reads no further behind a body over 64 KiB, and would not see the client go
+            self.flow.resume_reading()
 
     def on_headers_complete(self) -> None:
         self._disarm()

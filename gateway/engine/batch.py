@@ -52,20 +52,22 @@ class Batch:
             mx.clear_cache()
         return self._decoding.step()
 
-    def read(self) -> None:
-        """Let waiting rows in where there is room, and read one chunk of those that have not begun to answer."""
+    def read(self) -> list[Row]:
+        """Let waiting rows in where there is room, and read one chunk of those that have not begun to answer: these."""
         decoded = len(self._decoding.rows) if self._decoding else 0
         room = min(PREFILL_ROWS, self._max_rows - decoded) - len(self._prefill.rows)
         joining = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
         if joining:
             self._prefill.join(joining)
+        reading = list(self._prefill.rows)
         if (through := self._prefill.step()) is None:
-            return
+            return reading
         begun = Decoding(self._model, through)
         if self._decoding is None:
             self._decoding = begun
         else:
             self._decoding.extend(begun)
+        return reading
 
     def leave(self, gone: Collection[Row]) -> None:
         """Take rows out, wherever they are."""

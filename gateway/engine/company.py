@@ -39,7 +39,7 @@ class Company:
         """
         logits = self._adjusted(logits, inputs)
         tokens = draw(logits, self._draws, self._manner)
-        logprobs = logits - mx.logsumexp(logits, axis=-1, keepdims=True) if self._wants_logprobs else None
+        logprobs = _logprobs(logits.astype(mx.float32)) if self._wants_logprobs else None
         mx.async_eval(tokens, [] if logprobs is None else logprobs)  # type: ignore[no-untyped-call]
         return tokens, logprobs
 
@@ -55,3 +55,7 @@ class Company:
             masks = mx.stack([held_by.penalty_after(before[i]) for i, held_by in self._held])
             logits = logits.at[mx.array([i for i, _ in self._held])].add(masks)
         return logits
+
+
+def _logprobs(logits: mx.array) -> mx.array:
+    return logits - mx.logsumexp(logits, axis=-1, keepdims=True)

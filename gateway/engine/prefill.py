@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from catalog.base import blas
+from gateway.engine import scoring
 from gateway.engine.caches import Caches
 from gateway.engine.rows import Row
 from gateway.engine.slots import SlotModel, route_of
@@ -96,16 +97,24 @@ class Prefill:
         return logits
 
     def _compute(self, tokens: mx.array, caches: Caches, chunks: list[list[int]]) -> mx.array | None:
-        route = route_of([row.slot for row in self.rows])
+        hidden = self._model.read(tokens, caches.layers, route_of([row.slot for row in self.rows]))
+        self._score(hidden, chunks)
         ends = [
             (place, len(chunk) - 1)
             for place, (row, chunk) in enumerate(zip(self.rows, chunks, strict=True))
             if len(chunk) == len(row.unread)
         ]
-        if ends:
-            return self._model.after(tokens, caches.layers, route, ends)
-        self._model(tokens, caches.layers, route)  # its logits are never evaluated
-        return None
+        if not ends:
+            return None
+        rows, positions = (mx.array(column) for column in zip(*ends, strict=True))
+        return self._model.logits(hidden[rows, positions])
+
+    def _score(self, hidden: mx.array, chunks: list[list[int]]) -> None:
+        """Note the logprobs of those prompts' tokens that are wanted: of each the next one, in this chunk or after."""
+        for place, (row, chunk) in enumerate(zip(self.rows, chunks, strict=True)):
+            if (top := row.generation.prompt_logprobs) is not None:
+                targets = row.unread[1 : len(chunk) + 1]
+                row.prompt_logprobs += scoring.of_prompt(self._model.logits, hidden[place], targets, top)
 
     def _clear(self, tokens: int) -> None:
         self._since_cleared += tokens

@@ -68,7 +68,8 @@ class Grammar:
 class Generation:
     """One answer to produce: `prompt` tokens, the adapter it is answered wholly by, and where to stop.
 
-    `stop` strings are matched on the text, across tokens, and are not part of the answer.
+    `stop` strings are matched on the text, across tokens, and are not part of the answer. With `max_tokens` 0 the
+    prompt is read and nothing is said.
     """
 
     prompt: tuple[int, ...]
@@ -82,6 +83,8 @@ class Generation:
     """None is the default base."""
     top_logprobs: int | None = None
     """None wants no logprobs; 0 wants the chosen token's only."""
+    prompt_logprobs: int | None = None
+    """The same for the prompt's tokens, as the model itself reads them."""
     continues: bool = False
     """Whether the text goes on in the line of its prompt, so that a space before its first word belongs to it."""
 
@@ -102,6 +105,8 @@ class Piece:
     text: str
     tokens: int
     logprobs: tuple[TokenLogprob, ...] = ()
+    prompt_logprobs: tuple[TokenLogprob, ...] = ()
+    """Of the prompt's next tokens, which come before any text. Its first token has none."""
 
 
 @dataclass(frozen=True, slots=True)

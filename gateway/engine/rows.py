@@ -44,6 +44,8 @@ class Row:
     produced: int = 0
     unsent: int = 0
     logprobs: list[TokenLogprob] = field(default_factory=list)
+    prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
+    """Of what was read of its prompt and not told yet."""
 
     @property
     def adapter_id(self) -> AdapterId | None:

@@ -133,13 +133,16 @@ class SlotModel:
         logits: mx.array = self.model(tokens, cache=layers)
         return logits
 
-    def after(self, tokens: mx.array, layers: list[Any], route: Route, places: Sequence[tuple[int, int]]) -> mx.array:
-        """Logits [P, V] after these places (row, position) only; computed as `__call__` does."""
-        rows, positions = (mx.array(column) for column in zip(*places, strict=True))
+    def read(self, tokens: mx.array, layers: list[Any], route: Route) -> mx.array:
+        """What `logits` makes logits of [B, L, D], for tokens [B, L]; computed as `__call__` does."""
         if self._parts is None:
-            return self(tokens, layers, route)[rows, positions]
+            return self(tokens, layers, route)
         self._routing.now = route
-        return self._parts.head(self._parts.body(tokens, cache=layers)[rows, positions])
+        return self._parts.body(tokens, cache=layers)
+
+    def logits(self, hidden: mx.array) -> mx.array:
+        """Logits [P, V] after chosen places [P, D] of what was read; no adapter changes the head."""
+        return hidden if self._parts is None else self._parts.head(hidden)
 
     def write(self, slot: int, adapter: Adapter, slots: int, rank: int) -> None:
         """Write an adapter into a slot of every layer, with `slots` and `rank` where a layer has none yet."""

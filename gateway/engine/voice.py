@@ -14,6 +14,7 @@ from catalog.base import chat
 from catalog.errors import InvalidRequest
 from catalog.ids import AdapterId, BaseId
 from gateway.engine import grammar
+from gateway.engine.places import Places
 from gateway.engine.requests import Constraint, Grammar, Sampling
 from gateway.engine.residence import Served
 
@@ -87,6 +88,11 @@ class EngineVoice:
         if not all(isinstance(call, dict) and isinstance(call.get("name"), str) for call in calls):
             raise ValueError("a tool call has no name")
         return calls
+
+    def places(self) -> Places:
+        """Where in a text each of its tokens begins."""
+        tokenizer = self.served.tokenizer
+        return Places(tokenizer.decode, frozenset(tokenizer.all_special_ids))
 
     def token_text(self, token_id: int) -> str:
         """One token as text, for logprobs."""

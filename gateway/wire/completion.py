@@ -37,8 +37,8 @@ class CompletionRequest(Struct, forbid_unknown_fields=True, frozen=True, kw_only
     frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     logit_bias: dict[Annotated[str, Meta(pattern=r"^[0-9]{1,9}$")], Bias] | None = None
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    max_tokens: Annotated[int, Meta(ge=1, le=MAX_TOKENS)] | None = None
-    """OpenAI's default of 16 where it is absent."""
+    max_tokens: Annotated[int, Meta(ge=0, le=MAX_TOKENS)] | None = None
+    """OpenAI's default of 16 where it is absent; with 0 the prompt is read and nothing is said."""
     n: Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None = None
     presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     seed: Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)] | None = None
@@ -73,11 +73,11 @@ class CompletionRequest(Struct, forbid_unknown_fields=True, frozen=True, kw_only
 
 
 class TokenLogprobs(Struct, frozen=True):
-    """One list entry for each token of the answer."""
+    """One list entry for each token, of an echoed prompt too; null for what none was computed before."""
 
     tokens: list[str]
-    token_logprobs: list[float]
-    top_logprobs: list[dict[str, float]] | None
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None] | None
     text_offset: list[int]
 
 
@@ -127,7 +127,6 @@ def _check(request: CompletionRequest) -> None:
     refused = {
         "suffix": (request.suffix, "ragweld does not fill in the middle"),
         "best_of": (request.best_of not in (None, request.n or 1), "every answer is given; set it to n"),
-        "echo": (request.echo and request.logprobs is not None, "logprobs of the prompt are not given"),
         "stream_options.include_obfuscation": (
             request.stream_options is not None and request.stream_options.include_obfuscation,
             "streams are not padded",

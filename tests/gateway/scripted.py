@@ -13,6 +13,7 @@ from typing import Any
 from catalog.adapters import content_id
 from catalog.errors import InvalidAdapter, NotFound, RagweldError, Unavailable
 from catalog.ids import BARE_BASE, AdapterId, BaseId, ModelRef
+from gateway.engine.places import Places
 from gateway.engine.requests import Constraint, EngineState, Finish, Generation, Grammar, Piece, Sampling, TokenLogprob
 
 BASE = BaseId("ragweld-nano")
@@ -142,7 +143,10 @@ class ScriptedEngine:
         said = list(self.script(generation))
         tokens = 0
         try:
-            while True:
+            if (top := generation.prompt_logprobs) is not None:
+                scores = tuple(logprob(token, top) for token in generation.prompt[1:])
+                yield Piece("", 0, prompt_logprobs=scores)
+            while generation.max_tokens:
                 for say in said:
                     if isinstance(say, RagweldError):
                         raise say
@@ -155,7 +159,7 @@ class ScriptedEngine:
                     await asyncio.sleep(self.pause_s)
                 if not self.endless:
                     break
-            yield Finish("stop", len(generation.prompt), tokens, 0)
+            yield Finish("stop" if tokens else "length", len(generation.prompt), tokens, 0)
         finally:
             self.closed += 1
 
@@ -192,6 +196,9 @@ class ScriptedVoice:
         if not isinstance(call, dict) or "name" not in call:
             raise ValueError("not a call")
         return [call]
+
+    def places(self) -> Places:
+        return Places(lambda tokens: bytes(tokens).decode(errors="replace"), ())
 
     def token_text(self, token_id: int) -> str:
         return f"<{token_id}>"

@@ -246,8 +246,9 @@ def test_a_failure_of_one_of_n_ends_all(gateway: Served, engine: ScriptedEngine)
 
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("length", [1, 300_000])
 def test_a_client_that_goes_away_stops_its_rows(
-    gateway: Served, engine: ScriptedEngine, streaming: bool, n: int
+    gateway: Served, engine: ScriptedEngine, streaming: bool, n: int, length: int
 ) -> None:
     engine.endless, engine.pause_s = True, 0.005
     duration = {"gen_ai_operation_name": "chat", "gen_ai_provider_name": "ragweld", "error_type": "client_gone"}
@@ -256,7 +257,8 @@ def test_a_client_that_goes_away_stops_its_rows(
         {**duration, "gen_ai_response_model": "ragweld:ragweld-nano"},
     )
     before = gateway.metric(name, **labels)
-    body = json.dumps({"messages": HI, "stream": streaming, "n": n}).encode()
+    messages = [{"role": "user", "content": "x" * length}]
+    body = json.dumps({"messages": messages, "stream": streaming, "n": n}).encode()
     head = (
         "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"

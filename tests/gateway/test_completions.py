@@ -57,10 +57,49 @@ def test_logprobs_have_an_entry_for_each_token(gateway: Served, engine: Scripted
     engine.script = words("a", "b")
     logprobs = ask(gateway, logprobs=2).json()["choices"][0]["logprobs"]
     assert len(logprobs["tokens"]) == len(logprobs["token_logprobs"]) == len(logprobs["top_logprobs"]) == 2
-    assert all(len(top) == 2 for top in logprobs["top_logprobs"])
-    assert logprobs["text_offset"] == [0, len(logprobs["tokens"][0])]
+    assert [list(top) for top in logprobs["top_logprobs"]] == [["<100>", "<101>", "<1>"], ["<100>", "<101>", "<2>"]]
+    assert logprobs["text_offset"] == [0, 1]
     assert ask(gateway, logprobs=0).json()["choices"][0]["logprobs"]["top_logprobs"] is None
     assert ask(gateway).json()["choices"][0]["logprobs"] is None
+
+
+def test_an_echoed_prompt_has_logprobs_whose_first_is_null(gateway: Served, engine: ScriptedEngine) -> None:
+    engine.script = words("a", "b")
+    choice = ask(gateway, echo=True, logprobs=1).json()["choices"][0]
+    assert choice["text"] == "Onceab"
+    assert choice["logprobs"] == {
+        "tokens": ["<79>", "<110>", "<99>", "<101>", "<1>", "<2>"],
+        "token_logprobs": [None, -0.5, -0.5, -0.5, -0.5, -0.5],
+        "top_logprobs": [None, *({"<100>": -1.0, f"<{token}>": -0.5} for token in (110, 99, 101, 1, 2))],
+        "text_offset": [0, 1, 2, 3, 4, 5],
+    }
+    chosen = [(one.prompt_logprobs, one.top_logprobs) for one in engine.asked]
+    assert chosen == [(1, 1)]
+    ask(gateway, logprobs=1)
+    assert engine.asked[-1].prompt_logprobs is None
+
+
+def test_with_max_tokens_0_the_prompt_is_all_there_is(gateway: Served, engine: ScriptedEngine) -> None:
+    body = ask(gateway, echo=True, logprobs=0, max_tokens=0).json()
+    (choice,) = body["choices"]
+    assert (choice["text"], choice["finish_reason"]) == ("Once", "length")
+    assert choice["logprobs"]["token_logprobs"] == [None, -0.5, -0.5, -0.5]
+    assert choice["logprobs"]["top_logprobs"] is None
+    assert body["usage"]["completion_tokens"] == 0
+    assert ask(gateway, max_tokens=0).json()["choices"][0]["text"] == ""
+
+
+def test_a_stream_tells_the_prompt_and_its_logprobs_before_the_answer_once(
+    gateway: Served, engine: ScriptedEngine
+) -> None:
+    *events, done = events_of(ask(gateway, echo=True, logprobs=1, stream=True, prompt=["ab", "c"]).body)
+    assert done == "[DONE]"
+    whole = ask(gateway, echo=True, logprobs=1, prompt=["ab", "c"]).json()["choices"]
+    for index in (0, 1):
+        parts = [event["choices"][0] for event in events if event["choices"][0]["index"] == index]
+        assert "".join(part["text"] for part in parts) == whole[index]["text"]
+        for name, expected in whole[index]["logprobs"].items():
+            assert [entry for part in parts for entry in part["logprobs"][name]] == expected
 
 
 @pytest.mark.parametrize(
@@ -75,7 +114,8 @@ def test_logprobs_have_an_entry_for_each_token(gateway: Served, engine: Scripted
         ({"prompt": [-1]}, "prompt"),
         ({"suffix": "end"}, "suffix"),
         ({"best_of": 2}, "best_of"),
-        ({"echo": True, "logprobs": 1}, "echo"),
+        ({"logprobs": 21}, "logprobs"),
+        ({"max_tokens": -1}, "max_tokens"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"temperature": 3}, "temperature"),
         ({"top_p": "x"}, "top_p"),
