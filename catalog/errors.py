@@ -8,6 +8,7 @@ RagweldError
 ├── Conflict              409  it cannot be done *now*, in this state
 ├── InvalidDataset        422  every defect with file:line and field
 ├── Overloaded            429  carries retry_after_s
+│   └── MemoryInUse            other bases answer and need the memory
 ├── EngineFailed          500
 ├── OutOfMemory           507  it needs more memory than there is; says what to change
 ├── UpstreamFailed        502
@@ -85,6 +86,10 @@ class Overloaded(RagweldError):
     def __init__(self, message: str, *, retry_after_s: float, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.retry_after_s = retry_after_s
+
+
+class MemoryInUse(Overloaded):
+    """There will be memory when what is answered now has ended."""
 
 
 class EngineFailed(RagweldError):

@@ -79,6 +79,8 @@ class EngineSettings(Section):
     """Adapters of one base that can be resident at once; beyond it the one unused for longest leaves."""
     memory_bytes: int = Field(0, ge=0)
     """Memory for all bases and their adapters; 0 is 70 % of the device's. Beyond it the longest unused leave."""
+    memory_wait_s: float = Field(30.0, ge=0, le=600)
+    """Longest wait in order for memory that bases need while they answer; then 429 with Retry-After."""
     adapter_roots: Names = ["models", "data/agent_train_runs"]
     """Folders, in the home folder or absolute, from which adapters may be added by path."""
     prompt_cache_bytes: int = Field(512 * 1024 * 1024, ge=0)

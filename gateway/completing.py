@@ -156,6 +156,7 @@ class CompletionAnswer:
             if isinstance(item, Finish):
                 choice.finish, choice.cached_tokens = item.reason, item.cached_tokens
                 choice.tokens, text = item.completion_tokens, ""
+                choice.logprobs += item.logprobs
             elif item.prompt_logprobs:
                 choice.prompt_logprobs += item.prompt_logprobs
                 continue

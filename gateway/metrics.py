@@ -74,7 +74,7 @@ GATEWAY_METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec("ragweld_home_free_bytes", "gauge", "Free bytes on the disk of the home folder."),
     MetricSpec("vllm:num_requests_running", "gauge", "Requests in the batch now."),
-    MetricSpec("vllm:num_requests_waiting", "gauge", "Requests that wait for a place in the batch or for a slot."),
+    MetricSpec("vllm:num_requests_waiting", "gauge", "Requests that wait for a place in the batch, a slot or memory."),
     MetricSpec("vllm:kv_cache_usage_perc", "gauge", "Tokens admitted, of those that may be; 1 is full."),
     MetricSpec(
         "vllm:lora_requests_info",

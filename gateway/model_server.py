@@ -24,7 +24,7 @@ def protocol_samples(
     """
     did = engine.counters
     yield "vllm:num_requests_running", [], did.rows
-    yield "vllm:num_requests_waiting", [], did.waiting
+    yield "vllm:num_requests_waiting", [], did.waiting + engine.waiting_for_memory
     yield "vllm:kv_cache_usage_perc", [], engine.admitted_tokens / limits.max_queued_tokens
     labels = [str(limits.adapter_slots), _names(did.slots), _names(did.waiting_slots)]
     yield "vllm:lora_requests_info", labels, now_s

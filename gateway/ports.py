@@ -97,6 +97,10 @@ class AnswerEngine(Protocol):
         """Prompt and answer tokens of every request that has not ended."""
 
     @property
+    def waiting_for_memory(self) -> int:
+        """Requests that wait for memory which other bases use."""
+
+    @property
     def refused_swaps(self) -> int:
         """Active adapters that could not be made resident."""
 

@@ -15,11 +15,13 @@ from pathlib import Path
 
 from catalog.adapters import AdapterStore, short
 from catalog.base import device
+from catalog.base.lora import Adapter
 from catalog.errors import (
     ContextLengthExceeded,
     EngineFailed,
     InvalidAdapter,
     InvalidRequest,
+    MemoryInUse,
     Overloaded,
     RagweldError,
     Unavailable,
@@ -36,6 +38,7 @@ from gateway.engine.residences import Loader, Memory
 from gateway.engine.rows import Counters, Row
 from gateway.engine.sampling import Draws
 from gateway.engine.told import told
+from gateway.engine.turns import Turns
 from gateway.engine.voice import EngineVoice
 from gateway.engine.worker import Worker
 
@@ -56,6 +59,7 @@ class Engine:
         self._pointers = SeenPointers(self._store)
         self._adapters = ReadAdapters(self._store, settings.engine.adapter_slots)
         self._actives = Actives(self._store, self._make_resident, self.generate)
+        self._turns = Turns(settings.engine.memory_wait_s)
         self._problem = "the base is being loaded"
         self._served: dict[BaseId, Served] = {}
         self._worker: Worker | None = None
@@ -110,6 +114,11 @@ class Engine:
     def admitted_tokens(self) -> int:
         """Prompt and answer tokens of every request that has not ended."""
         return self._admitted_tokens
+
+    @property
+    def waiting_for_memory(self) -> int:
+        """Requests that wait for memory which other bases use."""
+        return self._turns.waiting
 
     async def look(self) -> None:
         """See which adapters were promoted or named since, by any process."""
@@ -175,7 +184,7 @@ class Engine:
             adapter = await self._adapters.get(served, generation.adapter_id) if generation.adapter_id else None
             loop = asyncio.get_running_loop()
             row = Row(served.base, generation, adapter, loop, asyncio.Queue(), Draws(generation.sampling))
-            self._live_worker().submit(row)
+            await self._turns.take(served.base, partial(told, partial(self._live_worker().submit, row)))
             while True:
                 news = await row.news.get()
                 if isinstance(news, RagweldError):
@@ -189,12 +198,13 @@ class Engine:
             self._admitted_tokens -= tokens
             if row is not None and self._worker is not None:
                 self._worker.cancel(row)
+            self._turns.go_on()
         yield news
 
     async def load(self, base: BaseId) -> None:
-        """Bring a base into memory, unless it is there; raises Unavailable, Overloaded."""
+        """Bring a base into memory, unless it is there; raises Unavailable, MemoryInUse."""
         await self._base(base)
-        await told(partial(self._live_worker().load, base))
+        await self._load(base)
 
     async def unload(self, base: BaseId) -> bool:
         """Let a base leave memory, unless something is decoded in it; whether it is gone. Its next request loads it."""
@@ -227,7 +237,8 @@ class Engine:
             log.error("engine: %s", error)
 
     async def _load(self, base: BaseId) -> Served:
-        served: Served = await told(partial(self._live_worker().load, base))
+        worker = self._live_worker()
+        served: Served = await self._turns.take(base, partial(told, partial(worker.load, base)), and_keep=True)
         if base not in self._served:  # several may have asked for it at once
             log.info("engine: %s is loaded in %s on %s", base, served.precision, device.current().name)
         self._served[base] = served
@@ -283,8 +294,17 @@ class Engine:
         if adapter_id is None or (served.base, adapter_id) in self.counters.slots:
             return
         adapter = await self._adapters.get(served, adapter_id)
-        if not await told(partial(self._live_worker().make_resident, served.base, adapter)):
-            log.info("engine: no slot is free for %s yet; its first request waits for one", short(adapter_id))
+        if not await self._is_resident(served.base, adapter):
+            log.info("engine: %s has no slot yet; its first request waits for one", short(adapter_id))
+
+    async def _is_resident(self, base: BaseId, adapter: Adapter) -> bool:
+        """Put an adapter into a slot, if that takes from nobody who waits for memory; whether it is in one."""
+        if self._turns.waiting:
+            return False
+        try:
+            return await told(partial(self._live_worker().make_resident, base, adapter))
+        except MemoryInUse:
+            return False
 
 
 def _check_tokens(generation: Generation, vocabulary: int) -> None:

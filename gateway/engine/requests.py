@@ -111,12 +111,16 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The end of an answer. `cached_tokens` of the prompt were found in the prefix cache."""
+    """The end of an answer. `cached_tokens` of the prompt were found in the prefix cache.
+
+    `logprobs` are those of last tokens that had no text, as the one that ended it.
+    """
 
     reason: FinishReason
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

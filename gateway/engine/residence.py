@@ -27,7 +27,7 @@ from gateway.engine.batch import Batch
 from gateway.engine.decoding import Drawn
 from gateway.engine.grammar import Compiler, Markers
 from gateway.engine.prefixes import PrefixCache
-from gateway.engine.requests import Finish, FinishReason, Piece, Sampling
+from gateway.engine.requests import Finish, FinishReason, Piece, Sampling, TokenLogprob
 from gateway.engine.room import Room
 from gateway.engine.rows import Counters, Outbox, Row
 from gateway.engine.sampling import Penalties, sampling_of
@@ -140,7 +140,7 @@ class Residence:
         return self._table.resident
 
     def admit(self, row: Row) -> None:
-        """Let a row in, or let it wait for its adapter's slot; what it cannot be is told to it.
+        """Let a row in, or let it wait for its adapter's slot; raises what it cannot be.
 
         One that waits is passed by a batch of others at most: then those wait too, and a slot becomes free. None that
         waits was passed by more than the first.
@@ -149,12 +149,7 @@ class Residence:
         if row.adapter is not None and self._waiting and self._waiting[0].passed >= self._limits.max_rows:
             self._waiting.append(row)
             return
-        try:
-            is_in = row.adapter is None or self.make_resident(row.adapter)
-        except RagweldError as error:
-            self._outbox.append((row, error))
-            return
-        if not is_in:
+        if row.adapter is not None and not self.make_resident(row.adapter):
             self._waiting.append(row)
             return
         for waiting in self._waiting:
@@ -162,10 +157,11 @@ class Residence:
         slot = self._table.pin(row.adapter_id)
         try:
             self._insert(row, slot)
-        except RagweldError as error:
-            self._refuse(row, error)
-        except (ValueError, RuntimeError) as error:
-            self._refuse(row, EngineFailed(f"The request cannot be decoded: {error}"))
+        except (RagweldError, ValueError, RuntimeError) as error:
+            self._table.unpin(row.adapter_id)
+            if isinstance(error, RagweldError):
+                raise
+            raise EngineFailed(f"The request cannot be decoded: {error}") from error
 
     def cancel(self, row: Row) -> None:
         """Take a row out; nothing when it has ended."""
@@ -180,7 +176,7 @@ class Residence:
     def make_resident(self, adapter: Adapter) -> bool:
         """Write an adapter into a slot, unless it is in one; False while every slot is needed or the stacks grow.
 
-        Raises Overloaded or Unavailable where there is no memory for it, before anything has left for it.
+        Raises MemoryInUse or Unavailable where there is no memory for it, before anything has left for it.
         """
         if adapter.adapter_id in self._table.resident:
             return True
@@ -255,10 +251,6 @@ class Residence:
         """What stacks so large, for this adapter's layers too, take beyond what there is."""
         return self._model.nbytes(slots, rank, adapter.pairs) - self._model.nbytes()
 
-    def _refuse(self, row: Row, error: RagweldError) -> None:
-        self._table.unpin(row.adapter_id)
-        self._outbox.append((row, error))
-
     def _insert(self, row: Row, slot: int) -> None:
         generation = row.generation
         prompt = list(generation.prompt)
@@ -291,8 +283,7 @@ class Residence:
         if token in self._ends:
             text, reason = row.text.finish(), "stop"
         else:
-            if drawn.logprobs is not None:
-                row.logprobs.append(scoring.of_drawn(token, drawn.logprobs, row.generation.top_logprobs or 0))
+            row.logprobs += _scores(drawn)
             text = row.text.feed(token)
             if reason is not None:
                 text += row.text.finish()
@@ -302,6 +293,8 @@ class Residence:
             self._outbox.append((row, Piece(text, row.unsent, tuple(row.logprobs))))
             row.unsent = 0
             row.logprobs.clear()
+        if token in self._ends:
+            row.logprobs += _scores(drawn)
         if reason is not None:
             self._finish(row, reason)
         return reason is not None
@@ -322,7 +315,9 @@ class Residence:
     def _finish(self, row: Row, reason: FinishReason) -> None:
         if row.generation.prompt_logprobs is None:  # who measures many texts would push out those that go on
             self._to_keep.append((row.adapter_id, row.tokens, self._batch.extract(row)))
-        finish = Finish(reason, len(row.generation.prompt), row.produced, row.cached_tokens)
+        assert row.text is not None
+        textless = () if row.text.stopped else tuple(row.logprobs)
+        finish = Finish(reason, len(row.generation.prompt), row.produced, row.cached_tokens, textless)
         self._outbox.append((row, finish))
 
     def _leave(self, gone: Sequence[Row]) -> None:
@@ -338,7 +333,10 @@ class Residence:
         again, self._waiting = self._waiting, deque()
         try:
             while again:
-                self.admit(again[0])
+                try:
+                    self.admit(again[0])
+                except RagweldError as error:
+                    self._outbox.append((again[0], error))
                 again.popleft()
         finally:
             self._waiting += again
@@ -367,6 +365,13 @@ def _fault(drawn: Drawn) -> RagweldError | None:
     if drawn.logprobs is not None and not np.isfinite(drawn.logprobs[drawn.token]):
         return _not_finite()
     return None
+
+
+def _scores(drawn: Drawn) -> list[TokenLogprob]:
+    """What a row that wants logprobs is told of its token."""
+    if drawn.logprobs is None:
+        return []
+    return [scoring.of_drawn(drawn.token, drawn.logprobs, drawn.row.generation.top_logprobs or 0)]
 
 
 def _not_finite() -> EngineFailed:

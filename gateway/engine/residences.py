@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from catalog.base import blas
 from catalog.base.load import Base
-from catalog.errors import EngineFailed, Overloaded, Unavailable
+from catalog.errors import EngineFailed, MemoryInUse, Unavailable
 from catalog.ids import BaseId
 from gateway.engine import room
 from gateway.engine.prefixes import PrefixCache
@@ -27,8 +27,6 @@ blas.preload()
 import mlx.core as mx  # noqa: E402
 
 log = logging.getLogger(__name__)
-
-RETRY_AFTER_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ class Residences:
         return self._residences.get(base)
 
     def loaded(self, base: BaseId) -> Residence:
-        """The base in memory, loaded now if it has to be; raises Unavailable, Overloaded."""
+        """The base in memory, loaded now if it has to be; raises Unavailable, MemoryInUse."""
         if base not in self._residences:
             self.make(base, self._loader.size_of(base))
             try:
@@ -94,7 +92,7 @@ class Residences:
         return any(residence.has_rows for residence in self._residences.values())
 
     def make(self, base: BaseId, more_bytes: int) -> None:
-        """Let idle bases leave until so much more fits; raises Overloaded or Unavailable, and then nobody left.
+        """Let idle bases leave until so much more fits; raises MemoryInUse or Unavailable, and then nobody left.
 
         Who wants nothing more, as for a slot that is only written anew, has room however much is taken.
         """
@@ -147,7 +145,7 @@ class Residences:
             for base, residence in self._residences.items()
         ]
 
-    def _no_room(self, base: BaseId, more_bytes: int) -> Overloaded | Unavailable:
+    def _no_room(self, base: BaseId, more_bytes: int) -> MemoryInUse | Unavailable:
         """For now, or for ever: because others are in use, or because it would not fit if it were alone."""
         residence = self._residences.get(base)
         who, needed_bytes, smaller = str(base), more_bytes, "a smaller base"
@@ -161,11 +159,7 @@ class Residences:
                 hint=f"Raise engine.memory_bytes, or take {smaller}.",
                 code="no_memory",
             )
-        return Overloaded(
-            "Other bases are in use and need the memory.",
-            retry_after_s=RETRY_AFTER_S,
-            hint="Raise engine.memory_bytes, or wait.",
-        )
+        return room.in_use()
 
 
 def _gb(nbytes: int) -> str:

@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from catalog.errors import MemoryInUse
 from catalog.ids import BaseId
+
+RETRY_AFTER_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,15 @@ def leaving(tenants: Sequence[Tenant], needed_bytes: int, budget_bytes: int) -> 
     return [tenant.base for tenant in chosen]
 
 
+def in_use() -> MemoryInUse:
+    """Why there is no memory now, though there may be in a moment."""
+    return MemoryInUse(
+        "Other bases are in use and need the memory.",
+        retry_after_s=RETRY_AFTER_S,
+        hint="Raise engine.memory_bytes, or wait.",
+    )
+
+
 class Room(Protocol):
     """The memory that all bases share, as one of them sees it."""
 
@@ -61,4 +73,4 @@ class Room(Protocol):
         """Whether a row of any base is decoded, which waits while another base does something long."""
 
     def make(self, base: BaseId, more_bytes: int) -> None:
-        """Let idle bases leave until so much more fits; raises Overloaded or Unavailable, and then nobody left."""
+        """Let idle bases leave until so much more fits; raises MemoryInUse or Unavailable, and then nobody left."""

@@ -72,9 +72,9 @@ class Worker:
         """Bases in memory now."""
         return self._residences.bases
 
-    def submit(self, row: Row) -> None:
-        """Admit a row; its news begin with the next step."""
-        self._post(lambda: self._admit(row))
+    def submit(self, row: Row, done: Callable[[RagweldError | None], None]) -> None:
+        """Admit a row and tell that it is in; its news begin with the next step."""
+        self._post(lambda: self._answer(done, lambda: self._loaded(row.base).admit(row)))
 
     def cancel(self, row: Row) -> None:
         """Stop a row before the next step; nothing when it has ended."""
@@ -82,7 +82,7 @@ class Worker:
 
     def load(self, base: BaseId, done: Callable[[Served | RagweldError], None]) -> None:
         """Bring a base into memory, unless it is there, and tell what it is."""
-        self._post(lambda: self._answer(done, lambda: self._try_load(base)))
+        self._post(lambda: self._answer(done, lambda: self._loaded(base).served))
 
     def unload(self, base: BaseId, done: Callable[[bool | RagweldError], None]) -> None:
         """Let a base leave memory, unless something is decoded in it; tell whether it is gone."""
@@ -90,7 +90,7 @@ class Worker:
 
     def make_resident(self, base: BaseId, adapter: Adapter, done: Callable[[bool | RagweldError], None]) -> None:
         """Put an adapter into a slot now, before its first request; tell False while none is free."""
-        self._post(lambda: self._answer(done, lambda: self._try_swap(base, adapter)))
+        self._post(lambda: self._answer(done, lambda: self._swapped(base, adapter)))
 
     def forget_prefixes(self) -> None:
         """Drop every cached prefix."""
@@ -151,24 +151,19 @@ class Worker:
         self._at_stake = None
         self._residences.unload_idle()
 
-    def _answer(self, done: Callable[[T | RagweldError], None], work: Callable[[], T | RagweldError]) -> None:
+    def _answer(self, done: Callable[[T | RagweldError], None], work: Callable[[], T]) -> None:
         """Do what was asked and tell; where it breaks in a way nobody foresaw, the loop above tells that."""
         self._owed = done
-        result = work()
+        result: T | RagweldError
+        try:
+            result = work()
+        except RagweldError as error:
+            result = error
         self._owed = self._at_stake = None
         done(result)
 
-    def _try_load(self, base: BaseId) -> Served | RagweldError:
-        try:
-            return self._loaded(base).served
-        except RagweldError as error:
-            return error
-
-    def _try_swap(self, base: BaseId, adapter: Adapter) -> bool | RagweldError:
-        try:
-            is_in = self._loaded(base).make_resident(adapter)
-        except RagweldError as error:
-            return error
+    def _swapped(self, base: BaseId, adapter: Adapter) -> bool:
+        is_in = self._loaded(base).make_resident(adapter)
         self._publish()
         return is_in
 
@@ -179,14 +174,6 @@ class Worker:
         residence = self._residences.loaded(base)
         self._at_stake = (residence,)
         return residence
-
-    def _admit(self, row: Row) -> None:
-        self._owed = lambda error: self._outbox.append((row, error))
-        try:
-            self._loaded(row.base).admit(row)
-        except RagweldError as error:
-            self._outbox.append((row, error))
-        self._owed = self._at_stake = None
 
     def _cancel(self, row: Row) -> None:
         residence = self._residences.get(row.base)

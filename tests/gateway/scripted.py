@@ -62,6 +62,7 @@ class ScriptedEngine:
         self.counters = Counters()
         self.refused_swaps = 0
         self.admitted_tokens = 0
+        self.waiting_for_memory = 0
         self.reset()
 
     def reset(self) -> None:

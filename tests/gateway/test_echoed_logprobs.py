@@ -101,6 +101,25 @@ def test_the_best_continuation_is_seen_to_be_greedy(gateway: Served, base: Path)
         assert own_logprob == max(top.values())
 
 
+def test_the_token_that_ends_an_answer_has_its_logprob_as_harnesses_count_on(gateway: Served, base: Path) -> None:
+    tokenizer = load_tokenizer(base)
+    tokens, end = tokenizer.encode("The sea is wide"), min(tokenizer.eos_token_ids)
+    body = {"model": "ragweld@base", "prompt": tokens, "echo": True, "logprobs": 1, "logit_bias": {str(end): 100}}
+    for wanted in (1, 5):
+        (choice,) = gateway.call("POST", "/v1/completions", body | {"max_tokens": wanted}).json()["choices"]
+        assert (choice["text"], choice["finish_reason"]) == ("The sea is wide", "stop")
+        assert choice["logprobs"]["tokens"][len(tokens) :] == [tokenizer.decode([end])]
+        assert choice["logprobs"]["text_offset"][len(tokens) :] == [len("The sea is wide")]
+
+
+def test_a_stop_string_has_no_logprobs(gateway: Served, base: Path) -> None:
+    tokenizer = load_tokenizer(base)
+    (stop,) = tokenizer.encode("x")
+    body = {"model": "ragweld@base", "prompt": "The sea", "logprobs": 1, "logit_bias": {str(stop): 100}, "stop": "x"}
+    (choice,) = gateway.call("POST", "/v1/completions", body).json()["choices"]
+    assert (choice["text"], choice["finish_reason"], choice["logprobs"]["tokens"]) == ("", "stop", [])
+
+
 def test_a_long_prompt_streams_its_logprobs_once_before_the_answer(gateway: Served, base: Path) -> None:
     tokens = np.random.default_rng(5).integers(4, 300, 700).tolist()
     body = {"model": "ragweld@base", "prompt": tokens, "echo": True, "logprobs": 1, "max_tokens": 3, "stream": True}

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from catalog import models
 from catalog.adapters import content_id
+from catalog.base import locate
+from catalog.base.load import load_tokenizer
 from catalog.ids import BaseId
 from catalog.run_life import Ended
 from catalog.settings import Settings
@@ -94,6 +97,29 @@ def test_a_base_that_is_fetched_meanwhile_is_listed_before_it_was_asked_for(
     assert gateway.call("GET", f"/v1/models/ragweld:{late}").json()["root"] == str(late)
     assert str(late) in {one["base"] for one in gateway.call("GET", "/api/engine").json()["bases"]}
     assert gateway.call("POST", "/api/engine/load", {"base": str(late)}).json()["loaded"] is True
+
+
+def test_a_base_waits_for_memory_until_another_has_answered_and_not_for_ever(
+    bases: tuple[Path, Path], tmp_path: Path
+) -> None:
+    nbytes = int(1.5 * 4 * locate.size_of(bases[0]).parameters)
+    settings = Settings.model_validate(
+        {
+            "training": {"ragweld_agent_base_model": str(bases[0])},
+            "engine": {"memory_bytes": nbytes, "memory_wait_s": 0.1},
+        }
+    )
+    with served(tmp_path / "tight", make_engine(settings, tmp_path / "tight"), settings) as running:
+        wait_until(lambda: running.call("GET", "/readyz").status == 200, "readiness", 60)
+        other = f"ragweld:{bases[1]}@base"
+        ends = {str(token): -100 for token in load_tokenizer(bases[0]).eos_token_ids}
+        asked: Any = {"model": "ragweld@base", "prompt": "Once", "max_tokens": 1900, "stream": True, "logit_bias": ends}
+        with running.client().completions.create(**asked) as stream:
+            next(stream)
+            refused = running.chat(max_tokens=1, model=other)
+            assert (refused.status, refused.headers["retry-after"]) == (429, "1")
+            assert refused.error["code"] == "overloaded"
+        wait_until(lambda: running.chat(max_tokens=1, model=other).status == 200, "memory")
 
 
 def test_a_run_of_another_base_is_promoted_there(gateway: Served, bases: tuple[Path, Path]) -> None:

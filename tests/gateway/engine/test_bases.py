@@ -16,7 +16,7 @@ from catalog import models
 from catalog.adapters import say_made_for
 from catalog.base import locate
 from catalog.base.load import Base, bytes_in_memory, load
-from catalog.errors import EngineFailed, InvalidAdapter, NotFound, Overloaded, Unavailable
+from catalog.errors import EngineFailed, InvalidAdapter, MemoryInUse, NotFound, Unavailable
 from catalog.ids import BaseId, ModelRef
 from catalog.models import ModelFile, ModelRow
 from gateway.engine import bases
@@ -104,9 +104,9 @@ def test_the_base_unused_for_longest_leaves_when_memory_is_needed(house: House, 
 
 def test_a_base_that_is_answering_never_leaves(house: House, others: list[Path]) -> None:
     async def scene() -> None:
-        async with running(house, memory_bytes=int(1.5 * size_in_memory(house.base))) as engine:
+        async with running(house, memory_bytes=int(1.5 * size_in_memory(house.base)), memory_wait_s=0) as engine:
             stream = await endless(engine)
-            with pytest.raises(Overloaded, match="memory"):
+            with pytest.raises(MemoryInUse, match="memory"):
                 await engine.resolve(ModelRef(BaseId(str(others[0])), "base"))
             await stream.aclose()
             await until(lambda: engine.counters.rows == 0)
@@ -206,10 +206,10 @@ def test_where_those_in_use_leave_no_room_the_request_is_429_and_idle_bases_stay
     monkeypatch.setattr(bases, "bytes_in_memory", bytes_as_if(others[1], 2 * size))
 
     async def scene() -> None:
-        async with running(house, memory_bytes=int(2.5 * size)) as engine:
+        async with running(house, memory_bytes=int(2.5 * size), memory_wait_s=0) as engine:
             await say(engine, others[0])
             stream = await endless(engine)
-            with pytest.raises(Overloaded, match="in use and need the memory"):
+            with pytest.raises(MemoryInUse, match="in use and need the memory"):
                 await say(engine, others[1])
             both = {str(house.base), str(others[0])}
             assert set(engine.state().loaded_bases) == both, "the idle one would not have been room enough"
