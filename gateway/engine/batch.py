@@ -20,9 +20,10 @@ blas.preload()
 
 import mlx.core as mx  # noqa: E402
 
-PREFILL_ROWS = 4
-"""Prompts read together. With 4 in place of 8, of 8 that come at once half are answered sooner: the median first token
-comes after 55 ms in place of 74 on nano, 636 in place of 788 at 100 M; 32 streams lose 3 to 9 % of their pace."""
+PREFILL_ROWS, MOST_PREFILL_ROWS = 4, 8
+"""Prompts read together: half of those that wait, within these. With 4 in place of 8, of 8 that come at once half are
+answered sooner: the median first token comes after 55 ms in place of 74 on nano, 636 in place of 788 at 100 M; where
+more wait, 8 take fewer steps in all, and half are answered no later."""
 CLEAR_EVERY_STEPS = 512
 
 
@@ -55,7 +56,8 @@ class Batch:
     def read(self) -> list[Row]:
         """Let waiting rows in where there is room, and read one chunk of those that have not begun to answer: these."""
         decoded = len(self._decoding.rows) if self._decoding else 0
-        room = min(PREFILL_ROWS, self._max_rows - decoded) - len(self._prefill.rows)
+        together = max(PREFILL_ROWS, min(MOST_PREFILL_ROWS, len(self._waiting) // 2))
+        room = min(together, self._max_rows - decoded) - len(self._prefill.rows)
         joining = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
         if joining:
             self._prefill.join(joining)

@@ -97,17 +97,16 @@ class Prefill:
         return logits
 
     def _compute(self, tokens: mx.array, caches: Caches, chunks: list[list[int]]) -> mx.array | None:
-        hidden = self._model.read(tokens, caches.layers, route_of([row.slot for row in self.rows]))
-        self._score(hidden, chunks)
-        ends = [
-            (place, len(chunk) - 1)
-            for place, (row, chunk) in enumerate(zip(self.rows, chunks, strict=True))
-            if len(chunk) == len(row.unread)
-        ]
-        if not ends:
-            return None
-        rows, positions = (mx.array(column) for column in zip(*ends, strict=True))
-        return self._model.logits(hidden[rows, positions])
+        route = route_of([row.slot for row in self.rows])
+        ends = [len(chunk) - 1 for chunk in chunks]
+        if any(row.generation.prompt_logprobs is not None for row in self.rows):
+            hidden = self._model.read(tokens, caches.layers, route)
+            self._score(hidden, chunks)
+            last = hidden[mx.arange(len(ends)), mx.array(ends)]
+        else:
+            last = self._model.read_ends(tokens, caches.layers, route, ends)
+        done = [place for place, chunk in enumerate(chunks) if len(chunk) == len(self.rows[place].unread)]
+        return self._model.logits(last[mx.array(done)]) if done else None
 
     def _score(self, hidden: mx.array, chunks: list[list[int]]) -> None:
         """Note the logprobs of those prompts' tokens that are wanted: of each the next one, in this chunk or after."""

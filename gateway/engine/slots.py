@@ -118,7 +118,7 @@ class SlotModel:
     """A base whose linear layers get slots as soon as an adapter needs them; others stay as they are."""
 
     def __init__(self, model: nn.Module) -> None:
-        cpu.fit(model)
+        self._pass = cpu.fit(model)
         self.model = model
         self._parts = take_apart(model)
         self.shapes = linear_shapes(model)
@@ -139,6 +139,14 @@ class SlotModel:
             return self(tokens, layers, route)
         self._routing.now = route
         return self._parts.body(tokens, cache=layers)
+
+    def read_ends(self, tokens: mx.array, layers: list[Any], route: Route, ends: Sequence[int]) -> mx.array:
+        """The same at one position of each row only, [B, D]."""
+        rows, positions = mx.arange(len(ends)), mx.array(list(ends))
+        if self._pass is None or self._parts is None:
+            return self.read(tokens, layers, route)[rows, positions]
+        with self._pass.of_ends(positions):
+            return self.read(tokens, layers, route)[:, 0]
 
     def logits(self, hidden: mx.array) -> mx.array:
         """Logits [P, V] after chosen places [P, D] of what was read; no adapter changes the head."""
