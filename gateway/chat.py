@@ -234,7 +234,7 @@ class _Conversation:
         if isinstance(question, ParsedChat):
             recording.check(question.request, self._context.settings.chat_log)
             return await speaking.begin(engine, settings, route.ref, question, clock)
-        return await completing.begin(engine, route.ref, question, clock)
+        return await completing.begin(engine, settings, route.ref, question, clock)
 
     async def _close(self) -> None:
         if self._answer is not None:

@@ -16,6 +16,7 @@ from msgspec import UNSET
 import catalog
 from catalog.adapters import short
 from catalog.ids import BARE_BASE, RAGWELD, ModelRef, model_id
+from catalog.settings import EngineSettings
 from gateway import generation
 from gateway.choices import Item, side_by_side
 from gateway.engine.requests import Finish, FinishReason, Generation, Piece, TokenLogprob
@@ -32,7 +33,11 @@ WRITE_INLINE_TOKENS = 32
 
 
 async def begin(
-    engine: AnswerEngine, ref: ModelRef, request: CompletionRequest, clock: Callable[[], float]
+    engine: AnswerEngine,
+    settings: EngineSettings,
+    ref: ModelRef,
+    request: CompletionRequest,
+    clock: Callable[[], float],
 ) -> CompletionAnswer:
     """An answer whose first piece is here; raises what the engine refuses or cannot do."""
     voice = await engine.resolve(ref)
@@ -52,6 +57,7 @@ async def begin(
         for tokens, _ in prompts
         for choice in range(request.n or 1)
     ]
+    generation.check_together(generations, settings, "prompt" if len(prompts) > 1 else "n")
     echoed = [text if request.echo else None for _, text in prompts for _ in range(request.n or 1)]
     answering = CompletionAnswer(engine, voice, request, generations, echoed, clock)
     try:

@@ -5,8 +5,11 @@ What the request leaves out is as the base's own config says. `tests/gateway/tes
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from catalog.errors import InvalidRequest
 from catalog.settings import EngineSettings
-from gateway.engine.requests import AnyObject, CallsTools, Constraint, FitsSchema, Sampling
+from gateway.engine.requests import AnyObject, CallsTools, Constraint, FitsSchema, Generation, Sampling
 from gateway.wire.completion import CompletionRequest
 from gateway.wire.request import ChatRequest, ChosenTool, ObjectFormat, ParsedChat, SchemaFormat
 
@@ -31,6 +34,19 @@ def answer_tokens(request: ChatRequest, settings: EngineSettings, context: int, 
     if request.answer_tokens is not None:
         return request.answer_tokens
     return max(1, min(settings.default_max_tokens, context - prompt))
+
+
+def check_together(generations: Sequence[Generation], settings: EngineSettings, param: str) -> None:
+    """Raise InvalidRequest for one request's answers that the engine will never admit all at once; `param` makes them
+    several. One alone is admitted as far as the context allows."""
+    tokens, limit = sum(len(one.prompt) + one.max_tokens for one in generations), settings.max_queued_tokens
+    if len(generations) > 1 and tokens > limit:
+        raise InvalidRequest(
+            f"{len(generations)} answers and prompts may take {tokens} tokens; {limit} are admitted at once.",
+            hint="Ask for fewer at once, lower max_tokens, or raise engine.max_queued_tokens.",
+            param=param,
+            code="too_many_tokens",
+        )
 
 
 def constraint(chat: ParsedChat) -> Constraint | None:

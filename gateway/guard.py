@@ -26,6 +26,7 @@ _CHAT = frozenset(
         ("POST", "/v1/embeddings"),
         ("POST", "/tokenize"),
         ("POST", "/detokenize"),
+        ("GET", "/tokenizer_info"),
         ("POST", "/api/kg/extract"),
         ("POST", "/api/feedback"),
         ("GET", "/v1/models"),

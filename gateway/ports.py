@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from catalog.ids import AdapterId, BaseId, ModelRef
 from gateway.engine.places import Places
-from gateway.engine.requests import Constraint, EngineState, Finish, Generation, Grammar, Piece, Sampling
+from gateway.engine.requests import Constraint, EngineState, Finish, Generation, Grammar, Piece, Sampling, TokenizerInfo
 
 
 class Markers(Protocol):
@@ -44,6 +44,9 @@ class Voice(Protocol):
 
     @property
     def markers(self) -> Markers: ...
+
+    @property
+    def tokenizer_info(self) -> TokenizerInfo: ...
 
     async def prompt_tokens(
         self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], *, thinking: bool

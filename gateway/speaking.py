@@ -52,6 +52,7 @@ async def begin(
         )
         for choice in range(request.n or 1)
     ]
+    generation.check_together(generations, settings, "n")
     answer = EngineAnswer(engine, voice, chat, generations, clock)
     try:
         await answer.await_first()

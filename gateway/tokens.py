@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from catalog.ids import ModelRef
 from gateway import generation
+from gateway.engine.requests import TokenizerInfo
 from gateway.ports import AnswerEngine, Voice
 from gateway.wire.fields import check_supported
 from gateway.wire.request import ParsedChat
@@ -27,6 +28,11 @@ async def tokenize(engine: AnswerEngine, ref: ModelRef, asked: TokenizeRequest) 
 async def detokenize(engine: AnswerEngine, ref: ModelRef, asked: DetokenizeRequest) -> Detokenized:
     """The text of tokens; raises InvalidRequest when one is none of this model's."""
     return Detokenized(await (await engine.resolve(ref)).text_of(asked.tokens, "tokens"))
+
+
+async def info(engine: AnswerEngine, ref: ModelRef) -> TokenizerInfo:
+    """The tokenizer's own words: its special tokens and its chat template."""
+    return (await engine.resolve(ref)).tokenizer_info
 
 
 def _strings(voice: Voice, tokens: Sequence[int]) -> list[str]:

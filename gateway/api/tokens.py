@@ -1,4 +1,4 @@
-"""vLLM's `POST /tokenize` and `POST /detokenize`."""
+"""vLLM's `POST /tokenize`, `POST /detokenize` and `GET /tokenizer_info`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import asyncio
 from typing import Any
 
 import msgspec
-from litestar import Request, Response, post
+from litestar import Request, Response, get, post
+from litestar.params import FromQuery
 
 from catalog.errors import InvalidRequest, Unavailable
 from catalog.ids import ModelRef
 from gateway import context, tokens
 from gateway.api import reading
 from gateway.context import Context
+from gateway.engine.requests import TokenizerInfo
 from gateway.ports import AnswerEngine
 from gateway.routing import EngineRoute
 from gateway.wire import tokens as wire
@@ -36,6 +38,13 @@ async def detokenize(request: Request[Any, Any, Any]) -> Response[bytes]:
     return _json(await tokens.detokenize(engine, ref, asked))
 
 
+@get("/tokenizer_info")
+async def tokenizer_info(request: Request[Any, Any, Any], model: FromQuery[str] = "") -> Response[bytes]:
+    """The special tokens and the chat template of the base that `model` is answered by."""
+    engine, ref = await _who_reads(context.of(request), model)
+    return _json(await tokens.info(engine, ref))
+
+
 async def _who_reads(here: Context, model: str) -> tuple[AnswerEngine, ModelRef]:
     route = (await here.choose(model, strict=True)).routes[0]
     if not isinstance(route, EngineRoute):
@@ -45,8 +54,8 @@ async def _who_reads(here: Context, model: str) -> tuple[AnswerEngine, ModelRef]
     return here.engine, route.ref
 
 
-def _json(answer: msgspec.Struct) -> Response[bytes]:
+def _json(answer: msgspec.Struct | TokenizerInfo) -> Response[bytes]:
     return Response(msgspec.json.encode(answer), media_type="application/json")
 
 
-handlers = [tokenize, detokenize]
+handlers = [tokenize, detokenize, tokenizer_info]

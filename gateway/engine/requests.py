@@ -124,6 +124,18 @@ class Finish:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenizerInfo:
+    """What of a base's tokenizer a client needs to have a text cut as the base reads it."""
+
+    tokenizer_class: str
+    bos_token: str | None
+    eos_token: str | None
+    pad_token: str | None
+    unk_token: str | None
+    chat_template: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class EngineState:
     """What the engine is serving with, in words and numbers, for the banner, health and metrics."""
 

@@ -15,7 +15,7 @@ from catalog.errors import InvalidRequest
 from catalog.ids import AdapterId, BaseId
 from gateway.engine import grammar
 from gateway.engine.places import Places
-from gateway.engine.requests import Constraint, Grammar, Sampling
+from gateway.engine.requests import Constraint, Grammar, Sampling, TokenizerInfo
 from gateway.engine.residence import Served
 
 
@@ -88,6 +88,18 @@ class EngineVoice:
         if not all(isinstance(call, dict) and isinstance(call.get("name"), str) for call in calls):
             raise ValueError("a tool call has no name")
         return calls
+
+    @property
+    def tokenizer_info(self) -> TokenizerInfo:
+        tokenizer = self.served.tokenizer
+        return TokenizerInfo(
+            tokenizer_class=type(tokenizer._tokenizer).__name__,
+            bos_token=tokenizer.bos_token,
+            eos_token=tokenizer.eos_token,
+            pad_token=tokenizer.pad_token,
+            unk_token=tokenizer.unk_token,
+            chat_template=tokenizer.chat_template,
+        )
 
     def places(self) -> Places:
         """Where in a text each of its tokens begins."""

@@ -1,4 +1,4 @@
-"""Text to tokens and back as vLLM's `/tokenize` and `/detokenize` have it, which eval harnesses and their tooling ask.
+"""Text to tokens and back as vLLM's `/tokenize`, `/detokenize` and `/tokenizer_info` have it: eval harnesses ask them.
 
 Either a text, or any chat request: then its tokens are exactly what that request would have the model read.
 `tests/gateway/test_tokens.py`.

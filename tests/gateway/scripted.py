@@ -14,7 +14,17 @@ from catalog.adapters import content_id
 from catalog.errors import InvalidAdapter, NotFound, RagweldError, Unavailable
 from catalog.ids import BARE_BASE, AdapterId, BaseId, ModelRef
 from gateway.engine.places import Places
-from gateway.engine.requests import Constraint, EngineState, Finish, Generation, Grammar, Piece, Sampling, TokenLogprob
+from gateway.engine.requests import (
+    Constraint,
+    EngineState,
+    Finish,
+    Generation,
+    Grammar,
+    Piece,
+    Sampling,
+    TokenizerInfo,
+    TokenLogprob,
+)
 
 BASE = BaseId("ragweld-nano")
 NAMED = AdapterId(hashlib.sha256(b"named").hexdigest())
@@ -197,6 +207,10 @@ class ScriptedVoice:
         if not isinstance(call, dict) or "name" not in call:
             raise ValueError("not a call")
         return [call]
+
+    @property
+    def tokenizer_info(self) -> TokenizerInfo:
+        return TokenizerInfo("Bytes", None, "<end>", None, None, None)
 
     def places(self) -> Places:
         return Places(lambda tokens: bytes(tokens).decode(errors="replace"), ())

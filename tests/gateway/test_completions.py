@@ -79,6 +79,18 @@ def test_an_echoed_prompt_has_logprobs_whose_first_is_null(gateway: Served, engi
     assert engine.asked[-1].prompt_logprobs is None
 
 
+def test_prompts_that_are_never_admitted_together_are_refused_once_and_for_all(
+    gateway: Served, engine: ScriptedEngine
+) -> None:
+    limit = gateway.context.settings.engine.max_queued_tokens
+    reply = ask(gateway, prompt=["a", "b"], max_tokens=limit // 2)
+    assert (reply.status, reply.error["param"], reply.error["code"]) == (400, "prompt", "too_many_tokens")
+    assert ask(gateway, n=2, max_tokens=limit // 2).error["param"] == "n"
+    assert gateway.chat(n=2, max_tokens=limit // 2).error["param"] == "n"
+    assert engine.asked == []
+    assert ask(gateway, prompt=["a", "b"], max_tokens=limit // 2 - 1).status == 200
+
+
 def test_with_max_tokens_0_the_prompt_is_all_there_is(gateway: Served, engine: ScriptedEngine) -> None:
     body = ask(gateway, echo=True, logprobs=0, max_tokens=0).json()
     (choice,) = body["choices"]

@@ -80,3 +80,13 @@ def test_what_cannot_be_told_is_an_error_by_its_path(
 def test_tokens_that_the_model_does_not_have_are_refused(gateway: Served, tokens: list[object], param: str) -> None:
     reply = gateway.call("POST", "/detokenize", {"tokens": tokens})
     assert (reply.status, reply.error["param"]) == (400, param)
+
+
+def test_the_tokenizers_own_words_are_told(gateway: Served, base: Path) -> None:
+    tokenizer = load_tokenizer(base)
+    for query in ("", "?model=ragweld@base"):
+        told = gateway.call("GET", f"/tokenizer_info{query}").json()
+        assert told["eos_token"] == tokenizer.eos_token == "<|im_end|>"
+        assert told["pad_token"] == tokenizer.pad_token and told["bos_token"] is None
+        assert told["chat_template"] == (base / "chat_template.jinja").read_text()
+    assert gateway.call("GET", "/tokenizer_info?model=nope").status == 404
