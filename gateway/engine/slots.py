@@ -69,12 +69,10 @@ class Stacks:
     def write(self, slot: int, pair: tuple[mx.array, mx.array] | None) -> list[mx.array]:
         """Put an adapter's pair into a slot, or nothing; returns what must be evaluated."""
         self._pairs.clear()
-        self.a[slot] = mx.zeros(self.a.shape[1:])
-        self.b[slot] = mx.zeros(self.b.shape[1:])
-        if pair:
-            rank = pair[0].shape[1]
-            self.a[slot, :, :rank] = pair[0]
-            self.b[slot, :rank, :] = pair[1]
+        a, b = pair or (mx.zeros(self.a.shape[1:]), mx.zeros(self.b.shape[1:]))
+        higher = self.a.shape[2] - a.shape[1]
+        self.a[slot] = mx.pad(a, [(0, 0), (0, higher)])
+        self.b[slot] = mx.pad(b, [(0, higher), (0, 0)])
         return [self.a, self.b]
 
     def widen(self, slots: int, rank: int) -> list[mx.array]:

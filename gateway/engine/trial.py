@@ -2,8 +2,8 @@
 
 The trainer keeps a prompt of a held-out row beside the adapter, with what it heard the adapter answer, greedily. Here
 the adapter is asked the same in the engine that will serve it: every number must be finite, and the first word the one
-that the trainer heard (later ones may differ between kernels). An adapter that came without a prompt is asked one that
-any model can answer, and only the numbers count. `tests/gateway/engine/test_trial.py`.
+that the trainer heard (later ones may differ between kernels). An adapter that came without a prompt reads one token
+and says one, and only the numbers count. `tests/gateway/engine/test_trial.py`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from gateway.engine.voice import EngineVoice
 Generate = Callable[[Generation], AsyncGenerator[Piece | Finish, None]]
 
 ANYBODY = Golden(messages=[{"role": "user", "content": "Hello."}], answer="", max_tokens=1)
-"""Where no answer is known, one token shows whether the numbers are finite; each more would delay the first answer."""
+"""Where no answer is known, one token in and one out show whether the numbers are finite; each more would delay the
+first answer."""
 
 
 def golden_of(folder: Path) -> Golden:
@@ -33,7 +34,7 @@ async def fault(voice: EngineVoice, golden: Golden, generate: Generate) -> str |
     """What is wrong with the adapter's answer; None when it may serve. Raises RagweldError when it cannot be asked."""
     prompt = await voice.prompt_tokens(golden.messages, (), thinking=False)
     asked = Generation(
-        prompt=prompt,
+        prompt=prompt if golden.answer else prompt[:1],
         adapter_id=voice.adapter_id,
         max_tokens=golden.max_tokens,
         sampling=Sampling(temperature=0.0),
