@@ -1,8 +1,9 @@
 """What a swap costs: the first answer after an alias move, the longest stall of an open stream, and 1,000 under load.
 
-The alias is moved from outside on the gateway's own home, as the trainer moves it. There are more adapters than slots
-and they take turns, so that every swap reads an adapter and writes a slot; what a swap between resident ones takes is
-told apart. Prompts are distinct where time is measured, so that no prefix cache answers.
+The alias is moved from outside on the gateway's own home, as the trainer moves it, and the clock starts when it has
+moved. There are more adapters than slots and they take turns, so that every swap reads an adapter and writes a slot;
+what a swap between resident ones takes is told apart, and what one by the API does, which asks the golden prompt before
+it moves. Prompts are distinct where time is measured, so that no prefix cache answers.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from tests.tiny_base import write_adapter
 
 KEYS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")
 ADAPTERS = {"nano": 50, "100m": 16}
+ACTIVATED = 10
+"""Further adapters, which are added and activated by the API."""
 SLOTS = {"nano": 32, "100m": 8}
 """Fewer than there are adapters."""
 CLIENTS = 8
@@ -76,6 +79,16 @@ class Client:
             if line.startswith(b"data: {"):
                 yield time.perf_counter()
 
+    def activate(self, path: str) -> tuple[AdapterId, float]:
+        """Add an adapter by its folder and make it the active one; it, and when that was answered."""
+        body = json.dumps({"path": path, "activate": True})
+        self._connection.request("POST", "/api/adapters", body, {"content-type": "application/json"})
+        reply = self._connection.getresponse()
+        added = json.loads(reply.read())
+        if reply.status >= 300:
+            raise ValueError(f"{reply.status}: {added}")
+        return AdapterId(added["id"]), time.perf_counter()
+
     def _send(self, prompt: str, max_tokens: int, model: str, *, stream: bool) -> http.client.HTTPResponse:
         messages = [{"role": "user", "content": prompt}]
         body = {"model": model, "messages": messages, "max_tokens": max_tokens, "stream": stream, **self._fields}
@@ -91,6 +104,8 @@ class Scene:
     store: AdapterStore
     base: BaseId
     adapters: tuple[AdapterId, ...]
+    folders: tuple[str, ...]
+    """Of adapters that are not in the store, for the API."""
     name: str
 
     def move(self, to: AdapterId) -> None:
@@ -105,7 +120,12 @@ def main() -> None:
     parser.add_argument("--swaps", type=int, default=1000)
     arguments = parser.parse_args()
     with scene(arguments.model) as here:
-        figures = first_answers(here) | longest_gaps(here, arguments.rounds) | under_load(here, arguments.swaps)
+        figures = (
+            first_answers(here)
+            | activations(here)
+            | longest_gaps(here, arguments.rounds)
+            | under_load(here, arguments.swaps)
+        )
     print(json.dumps({"bench": "swap", "model": arguments.model, "figures": figures}))
 
 
@@ -120,9 +140,12 @@ def scene(name: str) -> Iterator[Scene]:
             store.put(write_adapter(root / f"a{n}", base, n, rank=16, keys=KEYS, size=0.2))
             for n in range(ADAPTERS[name])
         )
+        folders = tuple(f"models/b{n}" for n in range(ACTIVATED))
+        for n, folder in enumerate(folders):
+            write_adapter(root / "home" / folder, base, 1000 + n, rank=16, keys=KEYS, size=0.2)
         ends = bases.end_tokens(base)
         with peers.ragweld(base, root / "home", {"RAGWELD_ENGINE_ADAPTER_SLOTS": str(SLOTS[name])}) as server:
-            yield Scene(lambda: Client(server, ends), store, BaseId(str(base)), adapters, name)
+            yield Scene(lambda: Client(server, ends), store, BaseId(str(base)), adapters, folders, name)
 
 
 def first_answers(here: Scene) -> dict[str, float]:
@@ -144,6 +167,25 @@ def first_answers(here: Scene) -> dict[str, float]:
         )
         figures |= {f"{kind} median ms": round(median, 2), f"{kind} p95 ms": round(p95, 2)}
     return figures
+
+
+def activations(here: Scene) -> dict[str, float]:
+    """The same for adapters that the API adds and activates: the call itself, and what follows when it has answered."""
+    client = here.connect()
+    prompts = (f"{n} is the number of this wish. What is it good for?" for n in itertools.count())
+    calls_ms, extra_ms = [], []
+    for folder in here.folders:
+        began = time.perf_counter()
+        warm_s = client.ask(next(prompts), 1).ended_at - began
+        began = time.perf_counter()
+        adapter, moved = client.activate(folder)
+        calls_ms.append(1e3 * (moved - began))
+        answer = client.ask(next(prompts), 1)
+        assert answer.adapter == adapter
+        extra_ms.append(1e3 * (answer.ended_at - moved - warm_s))
+    call, extra = statistics.median(calls_ms), statistics.median(extra_ms)
+    print(f"{len(extra_ms)} activations by the API: the call {call:.1f} ms, then the first answer {extra:.1f} ms more")
+    return {"activate ms": round(call, 2), "activated median ms": round(extra, 2)}
 
 
 def first_answer(here: Scene, client: Client, adapter: AdapterId, prompts: Iterator[str]) -> tuple[float, float]:
