@@ -98,6 +98,8 @@ class TrainerSettings(Section):
     """How often an idle trainer looks for a queued run."""
     cpu_float32: bool = True
     """On a CPU, dequantise the base to float32 (tens of times faster) if memory allows; False learns on it as it is."""
+    processes: int = Field(0, ge=0, le=64)
+    """On a CPU, processes that compute a run's gradients, each with the base in memory; 0 is one for each processor."""
     checkpoint_interval_steps: int = Field(20, ge=1, le=100_000)
     """Steps after which a run is saved, besides at each evaluation."""
     checkpoint_interval_s: float = Field(30.0, gt=0, le=3600)

@@ -70,6 +70,19 @@ def test_every_module_says_what_it_promises(package: str) -> None:
     assert silent == []
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_fast_blas_is_loaded_before_mlx_is(package: str) -> None:
+    """Whatever is imported first: the other way round MLX computes with reference BLAS, a dozen times slower."""
+    early = []
+    for path in modules(package):
+        body = ast.parse(path.read_text("utf-8")).body
+        preloads = [node.lineno for node in body if ast.unparse(node) == "blas.preload()"]
+        lines = [line for line, name in imports(path) if name.split(".")[0] in ("mlx", "mlx_lm")]
+        if lines and min(lines) < min(preloads, default=max(lines) + 1):
+            early.append(f"{path.relative_to(ROOT)}:{min(lines)}")
+    assert early == []
+
+
 def test_only_the_command_reads_the_environment() -> None:
     """Everybody else is given what was read, so that every value has one source."""
     edge = ROOT / "deploy/cli.py"

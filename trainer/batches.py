@@ -21,7 +21,7 @@ blas.preload()
 
 import mlx.core as mx  # noqa: E402
 
-RANKS_APART = 0x9E3779B97F4A7C15
+PARTS_APART = 0x9E3779B97F4A7C15
 POSITIONS_MULTIPLE = 16
 """Counts of supervised positions are padded to it, so that buffers and kernels are reused; padding weighs nothing."""
 
@@ -46,6 +46,14 @@ class Batch:
     tokens: int
     """Real tokens, without padding."""
     supervised_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is computed at once of a step, and its number in the step."""
+
+    number: int
+    batch: Batch
 
 
 def make_batch(rows: Sequence[TrainingRow]) -> Batch:
@@ -130,6 +138,13 @@ def course(
                 yield StepRows(step, epoch, micro_batches)
 
 
-def step_seed(seed: int, step: int, rank: int = 0) -> int:
-    """Seed of the random state in which a step computes its dropout, on each rank another one."""
-    return (((seed << 32) | step) + rank * RANKS_APART) % (1 << 64)
+def cut(indices: Sequence[int], pieces: int) -> list[list[int]]:
+    """Rows of a micro-batch in at most so many pieces of about as many rows, in their order and so of like length."""
+    return (
+        [piece.tolist() for piece in np.array_split(np.asarray(indices), min(pieces, len(indices)))] if indices else []
+    )
+
+
+def part_seed(seed: int, step: int, part: int = 0) -> int:
+    """Seed of the random state in which a part of a step computes its dropout."""
+    return (((seed << 32) | step) + part * PARTS_APART) % (1 << 64)

@@ -236,7 +236,7 @@ class _Walk:
         rate = self._lesson.learning_rate(step.step)
         usual = [self._lesson.guessing_loss, *([self.course.base.loss] if self.course.base else [])]
         expected = steadiness.bounds(self.course.norms, self._lesson.plan.max_grad_norm, usual)
-        result = self._learner.step(step.step, self._lesson.micro_batches(step), rate, self._look, expected)
+        result = self._learner.step(step.step, self._lesson.parts(step), rate, self._look, expected)
         now_s = self._clock()
         self._remaining.passed(began_s, now_s)
         self.course.steps_done = step.step

@@ -1,21 +1,23 @@
-"""One optimizer step: gradients summed over micro-batches, one division by one count, one clipped update.
+"""One optimizer step: gradients summed over its parts, one division by one count, one clipped update.
 
 A step either happens whole or leaves no trace: a loss or gradient that is not finite, or a gradient longer than it may
-be, changes nothing, and `between` may raise between two micro-batches. Dropout is a function of (seed, step) alone.
+be, changes nothing, and `between` may raise between two parts. A part's gradient, dropout too, is a function of the
+weights, (seed, step), the part's number and its rows, and they are summed in the order of their numbers: so the step is
+the same to the bit whoever computes which of them.
 `tests/trainer/test_learner.py`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from catalog.base import blas
 from catalog.errors import Conflict
 from catalog.settings import Optimizer
-from trainer.batches import Batch, step_seed
+from trainer.batches import Batch, Part, part_seed
 from trainer.objective import Objective
 from trainer.steadiness import Bounds
 from trainer.world import ALONE, World
@@ -84,6 +86,25 @@ class LearnerState:
     optimizer: dict[str, mx.array]
 
 
+@dataclass(frozen=True, slots=True)
+class Gradient:
+    """Of one part: the sum of its losses, and that sum's gradient as a tree like that of the trainable parameters."""
+
+    loss: mx.array
+    of_parameters: Any
+
+
+Compute = Callable[["Learner", int, Sequence[Part], Callable[[], None]], Iterator[Gradient]]
+"""Who computes the gradients of a step's parts, in their order; the last argument may raise to give up."""
+
+
+def in_turn(learner: Learner, step: int, parts: Sequence[Part], between: Callable[[], None]) -> Iterator[Gradient]:
+    """This process alone, one after the other."""
+    for part in parts:
+        between()
+        yield learner.gradient(step, part)
+
+
 class Learner:
     """A model with trainable parameters and its optimizer; nothing else of a run's state is needed to go on."""
 
@@ -103,41 +124,25 @@ class Learner:
         self._optimizer = rule.make()
         self._optimizer.init(model.trainable_parameters())
         self._gradients = nn.value_and_grad(model, objective.loss_sum)
+        self.compute: Compute = in_turn
         self.start = self.flat()
         """Where the trainable numbers began, also of a run that was resumed."""
 
     def step(
         self,
         step: int,
-        micro_batches: Iterable[Batch | None],
+        parts: Iterable[Part],
         lr: float,
         between: Callable[[], None],
         expected: Bounds = ANYTHING,
     ) -> StepResult:
-        """Learn from the micro-batches of all ranks as one; None is one in which this rank has no row.
-
-        `between` is called before each and may raise to give up.
+        """Learn from the parts of all ranks as one; `between` is called before each and may raise to give up.
 
         Nothing is learned when loss or gradient are not finite, or beyond what is `expected`.
         """
-        mx.random.seed(step_seed(self._seed, step, self._world.rank))
-        self.model.train()
-        total_loss, gradients = mx.array(0.0), None
-        rows = tokens = supervised = count = 0
-        for batch in micro_batches:
-            between()
-            if batch is None:
-                continue
-            loss, found = self._gradients(batch)
-            total_loss = total_loss + loss
-            gradients = found if gradients is None else tree_map(mx.add, gradients, found)
-            mx.eval(total_loss, gradients)
-            rows, tokens, supervised = rows + batch.rows, tokens + batch.tokens, supervised + batch.supervised_tokens
-            count += self._objective.count(batch)
-        if gradients is None:
-            gradients = tree_map(mx.zeros_like, self.model.trainable_parameters())
-        total_loss, gradients = self._world.sum_arrays((total_loss, gradients))
-        rows, tokens, supervised, count = self._world.sum_counts((rows, tokens, supervised, count))
+        own = list(parts)
+        total_loss, gradients = self._world.sum_arrays(self._summed(step, own, between))
+        rows, tokens, supervised, count = self._world.sum_counts(self._counts([part.batch for part in own]))
         mean = tree_map(lambda gradient: gradient / count, gradients)
         clipped, norm = optimizers.clip_grad_norm(mean, self._rule.max_grad_norm or math.inf)
         self._optimizer.learning_rate = lr
@@ -148,6 +153,32 @@ class Learner:
             mx.eval(self.model.trainable_parameters(), self._optimizer.state)
         used = number(self._optimizer.learning_rate)
         return StepResult(loss_value, norm_value, used, rows, tokens, supervised, count, applied)
+
+    def _summed(self, step: int, parts: Sequence[Part], between: Callable[[], None]) -> tuple[mx.array, Any]:
+        """Loss and gradient of all parts; zeros where there are none."""
+        total_loss, gradients = mx.array(0.0), None
+        for found in self.compute(self, step, parts, between):
+            total_loss = total_loss + found.loss
+            gradients = found.of_parameters if gradients is None else tree_map(mx.add, gradients, found.of_parameters)
+            mx.eval(total_loss, gradients)
+        return total_loss, gradients or tree_map(mx.zeros_like, self.model.trainable_parameters())
+
+    def _counts(self, batches: Sequence[Batch]) -> list[int]:
+        """Rows, tokens, supervised tokens, and what the loss is divided by."""
+        return [
+            sum(batch.rows for batch in batches),
+            sum(batch.tokens for batch in batches),
+            sum(batch.supervised_tokens for batch in batches),
+            sum(self._objective.count(batch) for batch in batches),
+        ]
+
+    def gradient(self, step: int, part: Part) -> Gradient:
+        """Compute a part of a step."""
+        mx.random.seed(part_seed(self._seed, step, part.number))
+        self.model.train()
+        loss, of_parameters = self._gradients(part.batch)
+        mx.eval(loss, of_parameters)
+        return Gradient(loss, of_parameters)
 
     def try_on(self, batch: Batch) -> None:
         """Compute the batch's gradient and forget it."""
@@ -162,8 +193,12 @@ class Learner:
         """Go on from a snapshot; raises Conflict when it is of other tensors."""
         if _shapes(state.parameters) != _shapes(self.tensors()):
             raise Conflict("The checkpoint does not fit the base.", hint="Start a new run.")
-        self.model.load_weights(list(state.parameters.items()), strict=False)
+        self.wear(state.parameters)
         self._optimizer.state = tree_unflatten(list(state.optimizer.items()))
+
+    def wear(self, tensors: Mapping[str, mx.array]) -> None:
+        """Put the trainable tensors to what `tensors` gave, and let the optimizer be."""
+        self.model.load_weights(list(tensors.items()), strict=False)
 
     def tensors(self) -> dict[str, mx.array]:
         """The trainable tensors by name, in order of name. Arrays never change in place, so this is a snapshot."""

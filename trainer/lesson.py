@@ -18,7 +18,7 @@ from catalog.base.lora import LinearShape, LoraSettings, add_lora, linear_shapes
 from catalog.errors import Unavailable
 from catalog.plan import Plan, check_fits
 from trainer import batches, probe, rows, schedule
-from trainer.batches import StepRows
+from trainer.batches import Part, StepRows
 from trainer.evaluate import Exam, exam, measure
 from trainer.learner import Learner, UpdateRule
 from trainer.loss import Scorer, scorer
@@ -51,6 +51,8 @@ class Lesson:
     """Points of the path from one measurement of the probe to the next."""
     world: World = ALONE
     """Who takes the steps together."""
+    processes: int = 1
+    """How many of this machine may compute gradients; micro-batches are cut so that each has a part of every step."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -110,11 +112,47 @@ class Lesson:
         self.held_out = exam(held_out.rows)
         return True
 
-    def micro_batches(self, step: StepRows) -> Iterator[batches.Batch | None]:
-        """This rank's rows of the step as arrays, made when they are needed; None for a micro-batch without any."""
-        for indices in step.micro_batches:
-            own = self.world.share(indices)
-            yield self.batch(own) if own else None
+    def parts(self, step: StepRows) -> Iterator[Part]:
+        """This rank's rows of the step as arrays, made when they are needed, numbered over all ranks."""
+        pieces_each = -(-self.processes // self.plan.grad_accum_steps)
+        own = (self.world.share(indices) for indices in step.micro_batches)
+        pieces = (piece for indices in own for piece in batches.cut(indices, pieces_each))
+        for place, piece in enumerate(pieces):
+            yield Part(self.world.rank + self.world.size * place, self.batch(piece))
+
+
+@dataclass(frozen=True, slots=True)
+class Pupil:
+    """What learns, before it has seen a row: the base with its LoRA and how it is judged."""
+
+    base: Base
+    reason: str
+    shapes: Mapping[str, LinearShape]
+    config: AdapterConfig
+    scorer: Scorer
+    objective: Objective
+    learner: Learner
+
+
+def equip(plan: Plan, *, cpu_float32: bool = True, world: World = ALONE) -> Pupil:
+    """Load the base and adapt it; the same to the bit in every process. Raises InvalidRequest or Unavailable."""
+    choice = locate.choose(plan.base)
+    if not choice.is_wanted:
+        raise Unavailable(f"{plan.base} cannot be trained: {choice.reason}.")
+    base = load(choice.base, choice.folder, cpu_float32=cpu_float32)
+    blas.suit(base.parameters)
+    shapes = linear_shapes(base.model)
+    parts = scorer(base.model)
+    objective = _objective(plan, parts)
+    lora = LoraSettings(
+        plan.lora_rank, plan.lora_alpha, plan.lora_dropout, tuple(plan.lora_target_modules), plan.lora_kind
+    )
+    config = add_lora(base.model, lora, plan.seed).model_copy(update={"model": base.base})
+    if plan.grad_checkpoint:
+        recompute_blocks(base.model)
+    rule = UpdateRule(plan.optimizer, plan.weight_decay, plan.max_grad_norm)
+    learner = Learner(base.model, objective, plan.seed, rule, world)
+    return Pupil(base, choice.reason, shapes, config, parts, objective, learner)
 
 
 def prepare(
@@ -135,11 +173,8 @@ def prepare(
     for form in (read.form for read in (dataset, validation) if read is not None):
         check_fits(plan.objective, form.name, is_preference=form.is_preference)
     between()
-    choice = locate.choose(plan.base)
-    if not choice.is_wanted:
-        raise Unavailable(f"{plan.base} cannot be trained: {choice.reason}.")
-    base = load(choice.base, choice.folder, cpu_float32=cpu_float32)
-    blas.suit(base.parameters)
+    pupil = equip(plan, cpu_float32=cpu_float32, world=world)
+    base = pupil.base
     material = rows.prepare(
         base.tokenizer,
         dataset,
@@ -149,28 +184,18 @@ def prepare(
         validation=validation,
         between=between,
     )
-    shapes = linear_shapes(base.model)
-    parts = scorer(base.model)
-    objective = _objective(plan, parts)
-    lora = LoraSettings(
-        plan.lora_rank, plan.lora_alpha, plan.lora_dropout, tuple(plan.lora_target_modules), plan.lora_kind
-    )
-    config = add_lora(base.model, lora, plan.seed).model_copy(update={"model": base.base})
-    if plan.grad_checkpoint:
-        recompute_blocks(base.model)
-    rule = UpdateRule(plan.optimizer, plan.weight_decay, plan.max_grad_norm)
-    probed = exam(_probe_rows(plan, material, base, parts, objective, between))
+    probed = exam(_probe_rows(plan, material, base, pupil.scorer, pupil.objective, between))
     probe_tokens = sum(batch.inputs_BL.size for batch in probed.batches)
     return Lesson(
         plan=plan,
         base=base,
-        reason=choice.reason,
-        shapes=shapes,
-        config=config,
+        reason=pupil.reason,
+        shapes=pupil.shapes,
+        config=pupil.config,
         material=material,
-        scorer=parts,
-        objective=objective,
-        learner=Learner(base.model, objective, plan.seed, rule, world),
+        scorer=pupil.scorer,
+        objective=pupil.objective,
+        learner=pupil.learner,
         held_out=exam(material.held_out.rows),
         probe=probed,
         probe_spacing=probe.spacing(plan, _tokens_a_step(plan, material), probe_tokens),

@@ -106,6 +106,7 @@ def _lead(settings: Settings, home: Path, world: World, stop: threading.Event) -
         pace=Pace(settings.trainer.checkpoint_interval_steps, settings.trainer.checkpoint_interval_s),
         memory_bytes=settings.trainer.memory_bytes,
         cpu_float32=settings.trainer.cpu_float32,
+        processes=settings.trainer.processes,
         world=world,
         stop=stop,
     )

@@ -43,9 +43,12 @@ class Need:
     def peak_bytes(self) -> int:
         return max(self.held_bytes + self.rows * self.row_bytes, self.exam_bytes)
 
+    def in_short(self) -> str:
+        return f"{_gb(self.peak_bytes)} at the peak"
+
     def in_words(self, limit_bytes: int) -> str:
         return (
-            f"{_gb(self.peak_bytes)} at the peak, for {self.rows} row(s) of up to {self.tokens:,} tokens at once; "
+            f"{self.in_short()}, for {self.rows} row(s) of up to {self.tokens:,} tokens at once; "
             f"{_gb(limit_bytes)} may be taken"
         )
 

@@ -11,13 +11,16 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from mlx_lm.tokenizer_utils import TokenizerWrapper
-
 from catalog import datasets
+from catalog.base import blas
 from catalog.base.rows import Pair, Row, Rows, TrainingRow, rows_of
 from catalog.datasets import Dataset, Example, Split
 from catalog.errors import InvalidDataset, InvalidRequest
 from catalog.plan import Overlong
+
+blas.preload()
+
+from mlx_lm.tokenizer_utils import TokenizerWrapper  # noqa: E402
 
 __all__ = ["Material", "Pair", "Row", "Side", "TrainingRow", "prepare"]
 

@@ -21,7 +21,7 @@ from catalog.ids import AdapterId, BaseId
 from catalog.manifest import DatasetRecord, Manifest
 from catalog.run_life import Ended, Paused, Promotion, Run, Summary, stamp
 from catalog.runs import RunStore
-from trainer import artifacts, checkpoints, course, deaths, golden, lesson, memory, promote, ranks
+from trainer import artifacts, checkpoints, course, deaths, golden, lesson, memory, promote, ranks, workers
 from trainer.checkpoints import Checkpoint, Pace, Saver
 from trainer.course import Course
 from trainer.exporter import Board
@@ -55,6 +55,8 @@ class Workplace:
     """Who takes the steps together; this place is rank 0's."""
     cpu_float32: bool = True
     """Whether a base is dequantised to float32 on a CPU."""
+    processes: int = 1
+    """That compute gradients on a CPU; 0 is one for each processor."""
     fsync: Callable[[Path], None] = files.fsync_path
 
 
@@ -110,6 +112,10 @@ def _prepare(run: Run, place: Workplace, look: Callable[[], None]) -> tuple[Less
         limit_bytes = memory.limit(place.memory_bytes)
         need = memory.check(prepared, limit_bytes, look)
         reporter.say(f"Memory: {need.in_words(limit_bytes)}.")
+    if place.world.size == 1:
+        prepared.processes = workers.how_many(place.processes, run.plan, need, limit_bytes)
+        if prepared.processes > 1:
+            reporter.say(f"Up to {prepared.processes} processes compute its gradients, each with {need.in_short()}.")
     return prepared, reporter
 
 
@@ -138,7 +144,8 @@ def _learn(
         ranks.begin_alike(place.world, prepared, _checkpoint(prepared, reporter, begun))
     picture = LivePicture(prepared, reporter, easel_of(run, place), look_alone)
     look = ranks.halting_together(place.world, watch.look)
-    return course.run(prepared, reporter, picture, look, place.clock, saver, begun)
+    with workers.beside(prepared, place.cpu_float32, reporter.say):
+        return course.run(prepared, reporter, picture, look, place.clock, saver, begun)
 
 
 def easel_of(run: Run, place: Workplace) -> Easel:

@@ -53,6 +53,12 @@ def free_bytes() -> int:
     return min((bound for bound in bounds if bound is not None), default=device.memory_bytes)
 
 
+def processors() -> int:
+    """Processors that this process may use, within the time that its container has of them."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(allowed, _share_of_cgroup(CGROUP) or allowed))
+
+
 def resident_bytes() -> int:
     """Memory of this process that is in RAM; where that is not told, the most that ever was."""
     if STATM.exists():
@@ -74,6 +80,14 @@ def _left_in_cgroup(folder: Path) -> int | None:
     if not (most.exists() and taken.exists()) or most.read_text().strip() == "max":
         return None
     return int(most.read_text()) - int(taken.read_text())
+
+
+def _share_of_cgroup(folder: Path) -> int | None:
+    """Whole processors whose time a container has; None outside of one, or where it has no limit."""
+    share = folder / "cpu.max"
+    if not share.exists() or (words := share.read_text().split())[0] == "max":
+        return None
+    return int(words[0]) // int(words[1])
 
 
 def _left_of_address_space() -> int | None:

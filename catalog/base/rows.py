@@ -13,11 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mlx_lm.tokenizer_utils import TokenizerWrapper
-
+from catalog.base import blas
 from catalog.base.chat import training_samples
 from catalog.datasets import Conversation, Example, Message, Preference
 from catalog.plan import Overlong
+
+blas.preload()
+
+from mlx_lm.tokenizer_utils import TokenizerWrapper  # noqa: E402
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from mlx_lm.tokenizer_utils import TokenizerWrapper
-
-from catalog.base import locate, tokenizer
+from catalog.base import blas, locate, tokenizer
 from catalog.base.rows import Row, Rows, TrainingRow, rows_of
 from catalog.datasets import sides
 from catalog.datasets.conversation import Example
 from catalog.datasets.reading import Reader
 from catalog.errors import InvalidRequest
 from catalog.plan import Overlong, recommended_max_length
+
+blas.preload()
+
+from mlx_lm.tokenizer_utils import TokenizerWrapper  # noqa: E402
 
 INLINE = "rows"
 """What stands for the file's name when the rows came in a request."""

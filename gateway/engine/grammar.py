@@ -17,7 +17,6 @@ from typing import Any, Literal
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance.hf import from_tokenizer
-from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from catalog.base import blas
 from catalog.errors import InvalidRequest
@@ -26,6 +25,7 @@ from gateway.engine.requests import AnyObject, CallsTools, Constraint, FitsSchem
 blas.preload()
 
 import mlx.core as mx  # noqa: E402
+from mlx_lm.tokenizer_utils import TokenizerWrapper  # noqa: E402
 
 MAX_SCHEMA_BYTES = 64 * 1024
 JSON_OPTIONS = {"whitespace_flexible": True, "whitespace_pattern": r"[ \n]{0,16}"}

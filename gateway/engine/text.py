@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlx_lm.tokenizer_utils import StreamingDetokenizer
+from catalog.base import blas
+
+blas.preload()
+
+from mlx_lm.tokenizer_utils import StreamingDetokenizer  # noqa: E402
 
 
 class StopMatcher:
