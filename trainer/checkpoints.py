@@ -33,7 +33,7 @@ blas.preload()
 
 import mlx.core as mx  # noqa: E402
 
-FORMAT = 2
+FORMAT = 3
 KEPT = 2
 MANIFEST = "manifest.json"
 STATE, TRAINABLE, OPTIMIZER, BEST, PATH = (

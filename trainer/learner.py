@@ -9,10 +9,11 @@ the same to the bit whoever computes which of them.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from catalog.base import blas
 from catalog.errors import Conflict
@@ -27,9 +28,11 @@ blas.preload()
 import mlx.core as mx  # noqa: E402
 import mlx.nn as nn  # noqa: E402
 import mlx.optimizers as optimizers  # noqa: E402
-from mlx.utils import tree_flatten, tree_map, tree_unflatten  # noqa: E402
+from mlx.utils import tree_flatten, tree_unflatten  # noqa: E402
 
 ANYTHING = Bounds()
+NUMBERS = "numbers"
+"""The name of all trainable numbers as one vector, in the optimizer's state too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,11 @@ class UpdateRule:
     optimizer: Optimizer = "adamw"
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
+
+    @property
+    def is_by_number(self) -> bool:
+        """Whether a number moves alike in whatever tensor it stands, so that all may be moved as one vector."""
+        return self.optimizer == "adamw"
 
     def make(self) -> optimizers.Optimizer:
         """The optimizer, whose rate is set at each step."""
@@ -88,10 +96,10 @@ class LearnerState:
 
 @dataclass(frozen=True, slots=True)
 class Gradient:
-    """Of one part: the sum of its losses, and that sum's gradient as a tree like that of the trainable parameters."""
+    """Of one part: the sum of its losses, and that sum's gradient as one vector, as `Learner.flat` has the numbers."""
 
     loss: mx.array
-    of_parameters: Any
+    numbers: mx.array
 
 
 Compute = Callable[["Learner", int, Sequence[Part], Callable[[], None]], Iterator[Gradient]]
@@ -122,7 +130,7 @@ class Learner:
         self._seed = seed
         self._rule = rule
         self._optimizer = rule.make()
-        self._optimizer.init(model.trainable_parameters())
+        self._optimizer.init({NUMBERS: self.flat()} if rule.is_by_number else model.trainable_parameters())
         self._gradients = nn.value_and_grad(model, objective.loss_sum)
         self.compute: Compute = in_turn
         self.start = self.flat()
@@ -141,27 +149,34 @@ class Learner:
         Nothing is learned when loss or gradient are not finite, or beyond what is `expected`.
         """
         own = list(parts)
-        total_loss, gradients = self._world.sum_arrays(self._summed(step, own, between))
+        total_loss, total = self._world.sum_arrays(self._summed(step, own, between))
         rows, tokens, supervised, count = self._world.sum_counts(self._counts([part.batch for part in own]))
-        mean = tree_map(lambda gradient: gradient / count, gradients)
+        mean = {NUMBERS: total / count}
         clipped, norm = optimizers.clip_grad_norm(mean, self._rule.max_grad_norm or math.inf)
-        self._optimizer.learning_rate = lr
         loss_value, norm_value = number(total_loss) / count, number(norm)
         applied = expected.hold(loss_value, norm_value)
+        self._optimizer.learning_rate = lr
         if applied:
-            self._optimizer.update(self.model, clipped)
-            mx.eval(self.model.trainable_parameters(), self._optimizer.state)
+            self._move(clipped)
         used = number(self._optimizer.learning_rate)
         return StepResult(loss_value, norm_value, used, rows, tokens, supervised, count, applied)
 
-    def _summed(self, step: int, parts: Sequence[Part], between: Callable[[], None]) -> tuple[mx.array, Any]:
+    def _summed(self, step: int, parts: Sequence[Part], between: Callable[[], None]) -> tuple[mx.array, mx.array]:
         """Loss and gradient of all parts; zeros where there are none."""
-        total_loss, gradients = mx.array(0.0), None
+        total_loss, total = mx.array(0.0), mx.zeros_like(self.start)
         for found in self.compute(self, step, parts, between):
-            total_loss = total_loss + found.loss
-            gradients = found.of_parameters if gradients is None else tree_map(mx.add, gradients, found.of_parameters)
-            mx.eval(total_loss, gradients)
-        return total_loss, gradients or tree_map(mx.zeros_like, self.model.trainable_parameters())
+            total_loss, total = total_loss + found.loss, total + found.numbers
+            mx.eval(total_loss, total)
+        return total_loss, total
+
+    def _move(self, gradient: dict[str, mx.array]) -> None:
+        """Let the optimizer take its step; it sees the numbers as one vector wherever it may."""
+        if self._rule.is_by_number:
+            moved = self._optimizer.apply_gradients(gradient, {NUMBERS: self.flat()})
+            self.wear(self.shaped(moved[NUMBERS]))
+        else:
+            self._optimizer.update(self.model, tree_unflatten(list(self.shaped(gradient[NUMBERS]).items())))
+        mx.eval(self.model.trainable_parameters(), self._optimizer.state)
 
     def _counts(self, batches: Sequence[Batch]) -> list[int]:
         """Rows, tokens, supervised tokens, and what the loss is divided by."""
@@ -176,9 +191,10 @@ class Learner:
         """Compute a part of a step."""
         mx.random.seed(part_seed(self._seed, step, part.number))
         self.model.train()
-        loss, of_parameters = self._gradients(part.batch)
-        mx.eval(loss, of_parameters)
-        return Gradient(loss, of_parameters)
+        loss, tree = self._gradients(part.batch)
+        found = Gradient(loss, _flattened(dict(sorted(tree_flatten(tree)))))
+        mx.eval(found.loss, found.numbers)
+        return found
 
     def try_on(self, batch: Batch) -> None:
         """Compute the batch's gradient and forget it."""
@@ -206,16 +222,21 @@ class Learner:
 
     def flat(self) -> mx.array:
         """All trainable numbers as one float32 vector, in order of name."""
-        return mx.concatenate([tensor.astype(mx.float32).reshape(-1) for tensor in self.tensors().values()])
+        return _flattened(self.tensors())
 
     def shaped(self, numbers: mx.array) -> dict[str, mx.array]:
         """The tensors that `flat` would give as `numbers`."""
-        shaped, begin = {}, 0
-        for name, tensor in self.tensors().items():
-            part = numbers[begin : begin + tensor.size]
-            shaped[name] = part.reshape(tensor.shape).astype(tensor.dtype)
-            begin += tensor.size
-        return shaped
+        tensors = self.tensors()
+        ends = list(itertools.accumulate(tensor.size for tensor in tensors.values()))
+        parts = mx.split(numbers, ends[:-1])
+        return {
+            name: part.reshape(tensor.shape).astype(tensor.dtype)
+            for (name, tensor), part in zip(tensors.items(), parts, strict=True)
+        }
+
+
+def _flattened(tensors: Mapping[str, mx.array]) -> mx.array:
+    return mx.concatenate([tensor.astype(mx.float32).reshape(-1) for tensor in tensors.values()])
 
 
 def _shapes(tensors: dict[str, mx.array]) -> dict[str, tuple[tuple[int, ...], object]]:
