@@ -41,6 +41,8 @@ class Manifest(BaseModel):
     """sha256 of each file of the base that decides what it computes."""
     precision: str
     device: str
+    processes: int = 1
+    """That computed the gradients on a CPU: in so many parts at least a step was summed."""
     parent_adapter: str | None = None
     """What was active for the base when the adapter was kept, and what it was compared with; None is the bare base."""
     plan: Plan

@@ -209,6 +209,7 @@ def _manifest(run: Run, prepared: Lesson, done: Course, step: int, parent: Adapt
         base_files=verify.base_files(prepared.base.base),
         precision=prepared.base.precision,
         device=device.current().name,
+        processes=prepared.processes,
         parent_adapter=parent,
         plan=run.plan,
         dataset=DatasetRecord(

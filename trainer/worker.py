@@ -64,7 +64,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The base is loaded."""
+    """The base is loaded, or it was heard that a part is taken back: this process answers."""
 
 
 class Worker:
@@ -106,7 +106,10 @@ def serve(trainer: Connection) -> None:
         trainer.send(Ready())
         while True:
             while worker.is_idle or trainer.poll():
-                worker.hear(trainer.recv())
+                said = trainer.recv()
+                worker.hear(said)
+                if isinstance(said, TakenBack):
+                    trainer.send(Ready())
             if not worker.is_idle:
                 trainer.send(worker.next())
 

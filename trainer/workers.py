@@ -135,10 +135,13 @@ class _Worker:
 class Workers:
     """The processes beside this one, started once the steps that are left are worth it."""
 
-    def __init__(self, post: Post, count: int, steps: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, post: Post, count: int, steps: int, say: Callable[[str], None], worth_s: float = WORTH_S
+    ) -> None:
         self._post = post
         self._count = count
         self._steps = steps
+        self._worth_s = worth_s
         self._tell = say
         self._inbox: queue.SimpleQueue[tuple[_Worker, object]] = queue.SimpleQueue()
         self._workers: list[_Worker] = []
@@ -166,7 +169,7 @@ class Workers:
             worker.close()
 
     def _call_if_worth(self, left_s: float) -> None:
-        if self._were_called or left_s <= WORTH_S:
+        if self._were_called or left_s <= self._worth_s:
             return
         self._were_called = True
         try:

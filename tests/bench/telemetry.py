@@ -19,7 +19,7 @@ from catalog.settings import TrainingSettings
 from tests.bench.trainers import NANO
 from tests.sample_run import default_plan
 from trainer import course, lesson
-from trainer.batches import Batch
+from trainer.batches import Part
 from trainer.evaluate import exam
 from trainer.exporter import Board
 from trainer.learner import ANYTHING, Learner, StepResult
@@ -37,13 +37,13 @@ class TimedLearner(Learner):
     def step(
         self,
         step: int,
-        micro_batches: Iterable[Batch],
+        parts: Iterable[Part],
         lr: float,
         between: Callable[[], None],
         expected: Bounds = ANYTHING,
     ) -> StepResult:
         began_s = time.process_time()
-        result = super().step(step, micro_batches, lr, between, expected)
+        result = super().step(step, parts, lr, between, expected)
         self.step_cpu_s += time.process_time() - began_s
         return result
 

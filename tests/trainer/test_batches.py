@@ -15,7 +15,7 @@ from trainer.batches import (
     epoch_order,
     in_order_of_length,
     make_batch,
-    step_seed,
+    part_seed,
     steps_per_epoch,
 )
 from trainer.rows import Row
@@ -56,10 +56,10 @@ def test_the_order_after_a_step_does_not_depend_on_how_one_came_there() -> None:
         assert all_steps(5, after_step=done) == whole[done:]
 
 
-def test_each_step_has_random_numbers_of_its_own() -> None:
-    seeds = {step_seed(seed, step) for seed in range(20) for step in range(200)}
-    assert len(seeds) == 4000
-    assert max(step_seed((1 << 31) - 1, (1 << 31) - 1), 0) < 1 << 64
+def test_each_part_of_each_step_has_random_numbers_of_its_own() -> None:
+    seeds = {part_seed(seed, step, part) for seed in range(20) for step in range(200) for part in range(3)}
+    assert len(seeds) == 12_000
+    assert 0 <= part_seed((1 << 31) - 1, (1 << 31) - 1, 99) < 1 << 64
 
 
 def test_rows_of_like_length_meet() -> None:

@@ -17,7 +17,7 @@ from catalog.ids import BaseId
 from tests.trainer.conftest import MakePlan
 from tests.trainer.test_objective import rows
 from tests.trainer.test_run import Home
-from trainer.batches import make_batch
+from trainer.batches import Part, make_batch
 from trainer.evaluate import exam, measure, wearing
 from trainer.learner import Learner
 from trainer.loss import scorer
@@ -46,7 +46,7 @@ def test_magnitudes_are_learned_and_the_base_is_not(base: Base) -> None:
     add_lora(base.model, SETTINGS, seed=1)
     learner = Learner(base.model, Imitation(parts), seed=1)
     before = learner.tensors()
-    learner.step(1, [make_batch(rows(4))], 0.01, lambda: None)
+    learner.step(1, [Part(0, make_batch(rows(4)))], 0.01, lambda: None)
     assert {name.rpartition(".")[2] for name in before} == {"lora_a", "lora_b", "m"}
     moved = [name for name, value in learner.tensors().items() if not mx.array_equal(value, before[name]).item()]
     assert {name.rpartition(".")[2] for name in moved} >= {"lora_b", "m"}

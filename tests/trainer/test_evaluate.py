@@ -13,7 +13,7 @@ from catalog.base.load import Base, load
 from catalog.base.lora import LoraSettings, add_lora, linear_shapes, read_adapter
 from catalog.ids import BaseId
 from tests.tiny_base import write_adapter
-from trainer.batches import make_batch
+from trainer.batches import Part, make_batch
 from trainer.evaluate import Measurement, exam, measure, wearing
 from trainer.learner import Learner
 from trainer.loss import scorer
@@ -42,14 +42,14 @@ def test_training_is_bit_equal_with_and_without_measuring(base_folder: Path) -> 
         for step in range(1, 4):
             looked = [measure(trained.model, parts, exam(rows(5))).loss for _ in range(2 * measured)]
             assert len(set(looked)) <= 1
-            trained.step(step, [make_batch(rows(6))], 0.01, lambda: None)
+            trained.step(step, [Part(0, make_batch(rows(6)))], 0.01, lambda: None)
         results.append(np.array(trained.flat()))
     assert np.array_equal(*results)
 
 
 def test_dropout_is_off_and_the_mode_is_given_back(base_folder: Path) -> None:
     trained, parts = learner(base_folder)
-    trained.step(1, [make_batch(rows(6))], 0.05, lambda: None)
+    trained.step(1, [Part(0, make_batch(rows(6)))], 0.05, lambda: None)
     assert trained.model.training
     first = measure(trained.model, parts, exam(rows(5)))
     mx.random.seed(12345)

@@ -13,12 +13,13 @@ from mlx.utils import tree_flatten
 from catalog.base.load import Base, load
 from catalog.base.lora import LoraSettings, add_lora
 from catalog.ids import BaseId
-from trainer.batches import Batch, make_batch
+from trainer.batches import Part, make_batch
 from trainer.learner import Learner, UpdateRule
 from trainer.loss import scorer
 from trainer.objective import Imitation
 from trainer.rows import Row
 from trainer.steadiness import Bounds
+from trainer.watch import Halted
 
 Tensors = dict[str, mx.array]
 
@@ -30,8 +31,9 @@ def rows(count: int) -> list[Row]:
     ]
 
 
-def batches(size: int, made: list[Row]) -> Iterator[Batch]:
-    return (make_batch(made[start : start + size]) for start in range(0, len(made), size))
+def parts(size: int, made: list[Row]) -> Iterator[Part]:
+    cut = (make_batch(made[start : start + size]) for start in range(0, len(made), size))
+    return (Part(number, batch) for number, batch in enumerate(cut))
 
 
 @pytest.fixture
@@ -56,8 +58,8 @@ def equal(left: Tensors, right: Tensors) -> bool:
 def test_how_rows_are_cut_into_micro_batches_does_not_matter(make_learner: Callable[..., Learner]) -> None:
     whole, pieces = make_learner(), make_learner()
     for step in (1, 2):
-        one = whole.step(step, batches(8, rows(8)), 0.01, nothing)
-        many = pieces.step(step, batches(3, rows(8)), 0.01, nothing)
+        one = whole.step(step, parts(8, rows(8)), 0.01, nothing)
+        many = pieces.step(step, parts(3, rows(8)), 0.01, nothing)
         assert many.loss == pytest.approx(one.loss, rel=1e-5)
         assert many.grad_norm == pytest.approx(one.grad_norm, rel=1e-4)
         assert (many.rows, many.tokens, many.supervised_tokens) == (one.rows, one.tokens, one.supervised_tokens)
@@ -68,7 +70,7 @@ def test_equal_seeds_give_equal_bits_with_dropout(make_learner: Callable[..., Le
     first, second, other = make_learner(0.2), make_learner(0.2), make_learner(0.2, seed=1)
     mx.random.seed(99)  # what happened before is no matter
     for step in (1, 2, 3):
-        results = [learner.step(step, batches(2, rows(6)), 0.01, nothing) for learner in (first, second, other)]
+        results = [learner.step(step, parts(2, rows(6)), 0.01, nothing) for learner in (first, second, other)]
         assert results[0] == results[1]
         mx.random.normal((7,))
     assert equal(first.tensors(), second.tensors())
@@ -79,7 +81,7 @@ def test_the_rate_told_is_the_rate_used(make_learner: Callable[..., Learner]) ->
     """AdamW's first step moves every number by the rate: with zero B, weight decay cannot add to it."""
     learner = make_learner()
     before = learner.tensors()
-    result = learner.step(1, batches(4, rows(8)), 0.0123, nothing)
+    result = learner.step(1, parts(4, rows(8)), 0.0123, nothing)
     assert result.lr == float(np.float32(0.0123))
     moved = [mx.abs(after - before[name]) for name, after in learner.tensors().items() if name.endswith("lora_b")]
     assert max(part.max().item() for part in moved) == pytest.approx(result.lr, rel=1e-3)
@@ -95,7 +97,7 @@ def test_the_norm_told_is_that_before_clipping(make_learner: Callable[..., Learn
     parts = [np.array(part).ravel() / whole.supervised_tokens for _, part in tree_flatten(found)]
     expected = np.linalg.norm(np.concatenate(parts))
     assert expected > UpdateRule().max_grad_norm
-    assert learner.step(1, [whole], 0.01, nothing).grad_norm == pytest.approx(expected, rel=1e-4)
+    assert learner.step(1, [Part(0, whole)], 0.01, nothing).grad_norm == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_step_that_is_not_finite_changes_nothing(make_learner: Callable[..., Learner]) -> None:
@@ -103,15 +105,15 @@ def test_a_step_that_is_not_finite_changes_nothing(make_learner: Callable[..., L
     norm = poisoned.model.model.norm
     healthy = norm.weight
     for learner in (poisoned, clean):
-        learner.step(1, batches(4, rows(8)), 0.01, nothing)
+        learner.step(1, parts(4, rows(8)), 0.01, nothing)
     before = poisoned.tensors()
     norm.weight = healthy * mx.nan
-    result = poisoned.step(2, batches(4, rows(8)), 0.01, nothing)
+    result = poisoned.step(2, parts(4, rows(8)), 0.01, nothing)
     assert not result.applied
     assert equal(before, poisoned.tensors())
     norm.weight = healthy
     for learner in (poisoned, clean):
-        learner.step(3, batches(4, rows(8)), 0.01, nothing)
+        learner.step(3, parts(4, rows(8)), 0.01, nothing)
     assert equal(poisoned.tensors(), clean.tensors())
 
 
@@ -120,29 +122,30 @@ def test_a_step_given_up_half_way_leaves_no_trace(make_learner: Callable[..., Le
     looks = iter([None, None])
 
     def give_up() -> None:
-        next(looks)
+        if next(looks, "over") == "over":
+            raise Halted("cancelled", "for the test")
 
-    with pytest.raises(StopIteration):
-        stopped.step(1, list(batches(2, rows(8))), 0.01, give_up)
+    with pytest.raises(Halted):
+        stopped.step(1, list(parts(2, rows(8))), 0.01, give_up)
     for learner in (stopped, clean):
-        learner.step(1, batches(2, rows(8)), 0.01, nothing)
+        learner.step(1, parts(2, rows(8)), 0.01, nothing)
     assert equal(stopped.tensors(), clean.tensors())
 
 
 def test_a_gradient_or_loss_beyond_what_is_expected_changes_nothing(make_learner: Callable[..., Learner]) -> None:
     learner = make_learner()
     before = learner.tensors()
-    norm = learner.step(1, batches(4, rows(8)), 0.01, nothing, Bounds(norm=0.0)).grad_norm
-    assert not learner.step(1, batches(4, rows(8)), 0.01, nothing, Bounds(norm=norm * 0.999)).applied
-    assert not learner.step(1, batches(4, rows(8)), 0.01, nothing, Bounds(loss=0.1)).applied
+    norm = learner.step(1, parts(4, rows(8)), 0.01, nothing, Bounds(norm=0.0)).grad_norm
+    assert not learner.step(1, parts(4, rows(8)), 0.01, nothing, Bounds(norm=norm * 0.999)).applied
+    assert not learner.step(1, parts(4, rows(8)), 0.01, nothing, Bounds(loss=0.1)).applied
     assert equal(before, learner.tensors())
-    assert learner.step(1, batches(4, rows(8)), 0.01, nothing, Bounds(norm=norm)).applied
+    assert learner.step(1, parts(4, rows(8)), 0.01, nothing, Bounds(norm=norm)).applied
 
 
 def first_step(learner: Learner, lr: float = 0.01) -> Tensors:
     """What the first step changed, by tensor."""
     before = learner.tensors()
-    learner.step(1, batches(4, rows(8)), lr, nothing)
+    learner.step(1, parts(4, rows(8)), lr, nothing)
     return {name: after - before[name] for name, after in learner.tensors().items()}
 
 
@@ -172,11 +175,11 @@ def test_clipping_is_to_the_length_asked_for_and_zero_is_none(make_learner: Call
 
     def used(most: float) -> float:
         learner = make_learner(max_grad_norm=most)
-        learner.step(1, batches(4, rows(8)), 0.01, nothing)
+        learner.step(1, parts(4, rows(8)), 0.01, nothing)
         first_moments = [value for name, value in learner.state().optimizer.items() if name.endswith(".m")]
         return 10 * mx.sqrt(sum((value**2).sum() for value in first_moments)).item()
 
-    norm = make_learner().step(1, batches(4, rows(8)), 0.01, nothing).grad_norm
+    norm = make_learner().step(1, parts(4, rows(8)), 0.01, nothing).grad_norm
     assert used(norm / 3) == pytest.approx(norm / 3, rel=1e-3)
     assert used(0.0) == pytest.approx(norm, rel=1e-3)
     assert used(norm * 2) == pytest.approx(norm, rel=1e-3)

@@ -44,7 +44,7 @@ def test_the_peak_of_a_run_is_what_was_foretold(prepare: Prepare, changes: dict[
     need = memory.check(made, LARGE)
     mx.reset_peak_memory()
     for step in made.course():
-        made.learner.step(step.step, made.micro_batches(step), 0.01, nothing)
+        made.learner.step(step.step, made.parts(step), 0.01, nothing)
         made.learner.flat()
     assert 0.6 * need.peak_bytes < mx.get_peak_memory() <= need.peak_bytes
 
@@ -54,7 +54,7 @@ def test_trying_leaves_no_trace(prepare: Prepare) -> None:
     memory.check(tried, LARGE)
     for made in (tried, clean):
         step = next(iter(made.course()))
-        made.learner.step(step.step, made.micro_batches(step), 0.01, nothing)
+        made.learner.step(step.step, made.parts(step), 0.01, nothing)
     assert mx.array_equal(tried.learner.flat(), clean.learner.flat()).item()
 
 

@@ -19,7 +19,7 @@ from catalog.plan import Profile, RunRequest, resolve
 from catalog.settings import TrainingSettings
 from tests.trainer.conftest import Chat, MakePlan, WriteRows
 from tests.trainer.test_run import Home
-from trainer.batches import Batch, make_batch
+from trainer.batches import Batch, Part, make_batch
 from trainer.evaluate import Measurement, exam, measure
 from trainer.learner import Learner
 from trainer.loss import Scorer, scorer
@@ -178,7 +178,7 @@ def test_the_reference_is_the_base_whatever_was_learned(adapted: nn.Module) -> N
     objective: Objective = DirectPreference(parts, BETA)
     learner = Learner(adapted, objective, seed=1)
     for step in (1, 2, 3):
-        learner.step(step, [make_batch(before)], 0.02, nothing)
+        learner.step(step, [Part(0, make_batch(before))], 0.02, nothing)
     measured = measure(adapted, objective, exam(before))
     layers = dict(adapted.named_modules())
     assert with_reference(adapted, parts, rows, nothing) == before

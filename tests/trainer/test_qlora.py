@@ -74,7 +74,7 @@ def test_over_4_bits_only_the_adapter_learns(make_plan: MakePlan, layout: Path, 
     assert all(name.endswith(("lora_a", "lora_b")) for name in prepared.learner.tensors())
     packed = [mx.array(layer.linear.weight) for layer in layers]
     step = next(iter(prepared.course()))
-    result = prepared.learner.step(1, prepared.micro_batches(step), 0.01, lambda: None)
+    result = prepared.learner.step(1, prepared.parts(step), 0.01, lambda: None)
     assert result.applied and math.isfinite(result.loss)
     assert all(mx.array_equal(layer.linear.weight, before).item() for layer, before in zip(layers, packed, strict=True))
 
