@@ -1,12 +1,13 @@
 """Behaviour checks: a file of prompts with what a good answer to each must be.
 
 JSONL; each line has `prompt` or `messages`, one rule (`exact`, `contains`, `regex`, `json_valid`, `json_schema`) and
-perhaps `max_tokens`. Patterns are searched for by a linear-time engine, also those inside a schema, and a schema cannot
-fetch anything, so that no file can make a run hang. `tests/catalog/test_checks.py`.
+perhaps `max_tokens`. Patterns are JSON Schema's (ECMAScript's), searched for by a linear-time engine, also those inside
+a schema, and a schema cannot fetch anything, so that no file can make a run hang. `tests/catalog/test_checks.py`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from catalog.errors import InvalidDataset
 
 RULES = ("exact", "contains", "regex", "json_valid", "json_schema")
 _LINEAR = jsonschema_rs.RegexOptions()
+_DOT_ALL = re.compile(r"\(\?[a-z]*s[a-z]*(-[a-z]+)?[:)]")
+"""A flag of other dialects, which JSON Schema's takes and does not heed."""
 
 
 class _Line(BaseModel):
@@ -98,6 +101,10 @@ def _judge(line: _Line) -> Callable[[str], str | None]:
         case "contains":
             return lambda answer: None if str(line.contains) in answer else f"it does not contain {line.contains!r}"
         case "regex":
+            if _DOT_ALL.search(str(line.regex)):
+                raise ValueError(
+                    "the flag s has no effect, '.' is never a line break; write [\\s\\S] for any character"
+                )
             pattern = _validator({"type": "string", "pattern": line.regex})
             return lambda answer: None if pattern.is_valid(answer) else f"nothing in it matches {line.regex!r}"
         case "json_valid":

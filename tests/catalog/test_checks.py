@@ -63,11 +63,12 @@ def test_every_defect_is_told_at_its_line(tmp_path: Path) -> None:
         "{",
         {"prompt": "?", "exact": "x", "max_tokens": 0},
         {"prompt": "?", "json_valid": False},
+        {"prompt": "?", "regex": "(?is)^.*$"},
     )
     with pytest.raises(InvalidDataset) as refused:
         checks.read(path)
     told = [line.split(": ")[0] for line in refused.value.defects]
-    assert told == [f"checks.jsonl:{number}" for number in range(2, 11)]
+    assert told == [f"checks.jsonl:{number}" for number in range(2, 12)]
 
 
 def test_an_empty_or_missing_file_is_refused(tmp_path: Path) -> None:

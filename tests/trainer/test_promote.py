@@ -31,7 +31,7 @@ def checks_file(folder: Path, *lines: dict[str, object]) -> str:
 
 def test_an_answer_is_judged_and_recorded(home: Home, make_plan: MakePlan, tmp_path: Path) -> None:
     asked = {"prompt": "What is berth 3 for?", "max_tokens": 8}
-    good = checks_file(tmp_path, asked | {"regex": "(?s)^.*$"})
+    good = checks_file(tmp_path, asked | {"regex": r"^[\s\S]*$"})
     run = home.train(make_plan(gate_checks_path=good))
     assert run.promotion is not None and run.promotion.decision is not None
     (result,) = run.promotion.decision.checks
