@@ -56,7 +56,7 @@ def free_bytes() -> int:
 def processors() -> int:
     """Processors that this process may use, within the time that its container has of them."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, _share_of_cgroup(CGROUP) or allowed))
+    return min(allowed, _share_of_cgroup(CGROUP) or allowed)
 
 
 def resident_bytes() -> int:
@@ -83,11 +83,11 @@ def _left_in_cgroup(folder: Path) -> int | None:
 
 
 def _share_of_cgroup(folder: Path) -> int | None:
-    """Whole processors whose time a container has; None outside of one, or where it has no limit."""
+    """Whole processors whose time a container has, one at least; None outside of one, or where it has no limit."""
     share = folder / "cpu.max"
     if not share.exists() or (words := share.read_text().split())[0] == "max":
         return None
-    return int(words[0]) // int(words[1])
+    return max(1, int(words[0]) // int(words[1]))
 
 
 def _left_of_address_space() -> int | None:

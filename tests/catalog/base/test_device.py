@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,18 @@ def test_a_container_has_what_its_limit_leaves(tmp_path: Path) -> None:
     assert device._left_in_cgroup(tmp_path) is None
     (tmp_path / "memory.max").write_text(f"{3 * GB}\n")
     assert device._left_in_cgroup(tmp_path) == 2 * GB
+
+
+@pytest.mark.parametrize(
+    ("share", "whole"), [("max 100000", None), ("250000 100000", 2), ("100000 100000", 1), ("50000 100000", 1)]
+)
+def test_the_processors_of_a_container_are_those_whose_time_it_has(
+    tmp_path: Path, share: str, whole: int | None
+) -> None:
+    assert device._share_of_cgroup(tmp_path) is None
+    (tmp_path / "cpu.max").write_text(f"{share}\n")
+    assert device._share_of_cgroup(tmp_path) == whole
+    assert 1 <= device.processors() <= (os.cpu_count() or 1)
 
 
 @pytest.mark.skipif(not device.STATM.exists(), reason="this system does not tell a process's size")
