@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from catalog.base import blas
+from catalog.base import blas, device
 from gateway.engine.requests import TokenLogprob
 
 blas.preload()
@@ -21,6 +21,8 @@ import mlx.core as mx  # noqa: E402
 
 AT_ONCE = 64
 """Positions whose logits are in memory together."""
+BLOCK = 64
+"""Tokens of which the highest is looked for first: partitioning a whole vocabulary takes ten times as long."""
 
 Head = Callable[[mx.array], mx.array]
 """Hidden states [P, D] to logits [P, V]."""
@@ -43,7 +45,7 @@ def of_prompt(head: Head, hidden: mx.array, targets: Sequence[int], top: int) ->
 
 def _scored(logits: mx.array, targets: Sequence[int], top: int) -> list[TokenLogprob]:
     logits = logits.astype(mx.float32)
-    total = mx.logsumexp(logits, axis=-1, keepdims=True)
+    total = _total(logits)
     own = mx.take_along_axis(logits, mx.array(list(targets))[:, None], axis=-1) - total
     best = _best(logits, top)
     values = mx.take_along_axis(logits, best, axis=-1) - total
@@ -56,11 +58,31 @@ def _scored(logits: mx.array, targets: Sequence[int], top: int) -> list[TokenLog
     ]
 
 
+def _total(logits: mx.array) -> mx.array:
+    """The logarithm of the sum of each row's exponentials, [P, 1]; on a CPU by numpy, in a fifth of MLX's time."""
+    if device.current().kind != "cpu":
+        return mx.logsumexp(logits, axis=-1, keepdims=True)
+    values = np.array(logits, copy=False)
+    most = values.max(axis=-1, keepdims=True)
+    return mx.array(most + np.log(np.exp(values - most).sum(axis=-1, keepdims=True)))
+
+
 def _best(logits: mx.array, top: int) -> mx.array:
-    """Tokens [P, top] with the highest logits, in no order."""
+    """Tokens [P, top] with the highest logits, in no order: they are in the `top` blocks with the highest maxima."""
     if top <= 1:
         return mx.argmax(logits, axis=-1, keepdims=True)[:, :top]
-    return mx.argpartition(-logits, top - 1, axis=-1)[:, :top]
+    rows, vocabulary = logits.shape
+    blocks = mx.pad(logits, [(0, 0), (0, -vocabulary % BLOCK)], constant_values=-mx.inf).reshape(rows, -1, BLOCK)
+    chosen = _highest(blocks.max(axis=-1), top)
+    inside = mx.take_along_axis(blocks, chosen[:, :, None], axis=1).reshape(rows, -1)
+    place = _highest(inside, top)
+    return mx.take_along_axis(chosen, place // BLOCK, axis=-1) * BLOCK + place % BLOCK
+
+
+def _highest(values: mx.array, count: int) -> mx.array:
+    """Places [P, count] of the highest of [P, N], all where there are no more."""
+    count = min(count, values.shape[-1])
+    return mx.argpartition(-values, count - 1, axis=-1)[:, :count]
 
 
 def _best_first(tokens: Sequence[int], logprobs: Sequence[float]) -> tuple[tuple[int, float], ...]:

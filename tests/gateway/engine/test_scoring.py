@@ -123,6 +123,13 @@ def test_the_head_never_meets_more_than_a_few_positions(top: int) -> None:
     _is_as(scores, (0, *targets), np.array(logits - mx.logsumexp(logits, axis=-1, keepdims=True)))
 
 
+@pytest.mark.parametrize(("vocabulary", "top"), [(7, 5), (64, 20), (65, 2), (300, 20), (4097, 20)])
+def test_the_best_are_found_in_any_vocabulary(vocabulary: int, top: int) -> None:
+    logits = mx.random.normal((6, vocabulary), key=mx.random.key(vocabulary))
+    for row, score in zip(np.array(logits), scoring.of_prompt(lambda h: h, logits, [1] * 6, top), strict=True):
+        assert [token for token, _ in score.top] == np.argsort(-row)[:top].tolist()
+
+
 def test_half_precision_is_scored_in_whole_precision() -> None:
     logits = mx.random.normal((4, 4096), key=mx.random.key(2)).astype(mx.bfloat16)
     (score, *_) = scoring.of_prompt(lambda hidden: hidden, logits, [5, 6, 7, 8], 1)
