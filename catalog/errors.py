@@ -10,6 +10,7 @@ RagweldError
 ├── Overloaded            429  carries retry_after_s
 │   └── MemoryInUse            other bases answer and need the memory
 ├── EngineFailed          500
+│   └── NotFinite              what the model computed is no number: its weights or its adapter's are at fault
 ├── OutOfMemory           507  it needs more memory than there is; says what to change
 ├── UpstreamFailed        502
 ├── Unavailable           503  nobody can answer; says what would make it possible
@@ -95,6 +96,10 @@ class MemoryInUse(Overloaded):
 class EngineFailed(RagweldError):
     code = "engine_failed"
     http_status = 500
+
+
+class NotFinite(EngineFailed):
+    """What was computed for a row is no number; whose rows were beside it does not matter."""
 
 
 class OutOfMemory(RagweldError):

@@ -274,10 +274,10 @@ class Engine:
         tokens = len(generation.prompt) + generation.max_tokens
         if tokens > context:
             raise ContextLengthExceeded(
-                f"This model's context is {context} tokens; the messages take {len(generation.prompt)} and the "
-                f"answer may take {generation.max_tokens}.",
-                hint="Shorten the messages or lower max_tokens.",
-                param="messages",
+                f"This model's context is {context} tokens; the prompt takes {len(generation.prompt)} and the answer "
+                f"may take {generation.max_tokens}.",
+                hint="Shorten the prompt or lower max_tokens.",
+                param="prompt" if generation.continues else "messages",
             )
         limit = self._settings.engine.max_queued_tokens
         if self._admitted_tokens and self._admitted_tokens + tokens > limit:

@@ -20,7 +20,7 @@ from catalog.adapters import short
 from catalog.base import blas
 from catalog.base.load import Base
 from catalog.base.lora import Adapter, LinearShape
-from catalog.errors import EngineFailed, InvalidRequest, RagweldError
+from catalog.errors import EngineFailed, InvalidRequest, NotFinite, RagweldError
 from catalog.ids import AdapterId, BaseId
 from gateway.engine import scoring
 from gateway.engine.batch import Batch
@@ -374,5 +374,5 @@ def _scores(drawn: Drawn) -> list[TokenLogprob]:
     return [scoring.of_drawn(drawn.token, drawn.logprobs, drawn.row.generation.top_logprobs or 0)]
 
 
-def _not_finite() -> EngineFailed:
-    return EngineFailed("The model's numbers are not finite.", hint="Ask another adapter, or the bare base.")
+def _not_finite() -> NotFinite:
+    return NotFinite("The model's numbers are not finite.", hint="Ask another adapter, or the bare base.")

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 from catalog.adapters import GOLDEN_FILE, Golden
-from catalog.errors import EngineFailed
+from catalog.errors import NotFinite
 from gateway.engine.requests import Finish, Generation, Piece, Sampling
 from gateway.engine.voice import EngineVoice
 
@@ -31,7 +31,8 @@ def golden_of(folder: Path) -> Golden:
 
 
 async def fault(voice: EngineVoice, golden: Golden, generate: Generate) -> str | None:
-    """What is wrong with the adapter's answer; None when it may serve. Raises RagweldError when it cannot be asked."""
+    """What is wrong with the adapter's answer; None when it may serve. Raises RagweldError when it cannot be asked: an
+    engine that fails ends all rows of a batch, whoever was at fault."""
     prompt = await voice.prompt_tokens(golden.messages, (), thinking=False)
     asked = Generation(
         prompt=prompt if golden.answer else prompt[:1],
@@ -47,7 +48,7 @@ async def fault(voice: EngineVoice, golden: Golden, generate: Generate) -> str |
             async for item in items:
                 if isinstance(item, Piece):
                     heard += item.text
-    except EngineFailed as error:
+    except NotFinite as error:
         return f"the engine failed at it: {error}"
     wanted, first = golden.answer.split()[:1], heard.split()[:1]
     if wanted and first != wanted:

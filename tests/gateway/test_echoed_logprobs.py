@@ -112,6 +112,16 @@ def test_the_token_that_ends_an_answer_has_its_logprob_as_harnesses_count_on(gat
         assert choice["logprobs"]["text_offset"][len(tokens) :] == [len("The sea is wide")]
 
 
+def test_a_prompt_of_the_whole_context_is_scored_and_a_longer_one_is_refused_by_its_name(gateway: Served) -> None:
+    tokens = np.random.default_rng(6).integers(4, 300, 2049).tolist()
+    body = {"model": "ragweld@base", "echo": True, "logprobs": 0, "max_tokens": 0}
+    (choice,) = gateway.call("POST", "/v1/completions", body | {"prompt": tokens[:2048]}).json()["choices"]
+    assert len(choice["logprobs"]["token_logprobs"]) == 2048
+    refused = gateway.call("POST", "/v1/completions", body | {"prompt": tokens})
+    assert (refused.status, refused.error["code"]) == (400, "context_length_exceeded")
+    assert refused.error["param"] == "prompt"
+
+
 def test_a_stop_string_has_no_logprobs(gateway: Served, base: Path) -> None:
     tokenizer = load_tokenizer(base)
     (stop,) = tokenizer.encode("x")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from catalog.adapters import GOLDEN_FILE, Golden
-from catalog.errors import InvalidAdapter
+from catalog.errors import EngineFailed, InvalidAdapter
 from catalog.ids import AdapterId, BaseId, ModelRef
 from gateway.engine.requests import Generation
 from gateway.probation import Probation
@@ -115,6 +115,24 @@ def test_an_adapter_whose_numbers_are_not_finite_is_refused_though_it_says_nothi
         async with running(replace(house, base=base)) as engine:
             with pytest.raises(InvalidAdapter, match="numbers are not finite"):
                 await engine.check_adapter(bursting, BaseId(str(base)))
+
+    run(scene())
+
+
+def test_an_engine_that_fails_during_the_trial_is_no_verdict_on_the_adapter(house: House) -> None:
+    async def scene() -> None:
+        base, first = BaseId(str(house.base)), house.store.put(house.folders[0])
+        house.store.move(base, first, expected=None, reason="test")
+        async with running(house) as engine:
+            engine.on_failed_trial(Probation(house.store, lambda base, good: None, lambda cause: None).failed_trial)
+            assert engine._worker is not None
+            (residence,) = engine._worker._residences.values()
+            engine._worker._mailbox.put(lambda: setattr(residence._batch, "decode", None))  # at somebody else's row
+            with pytest.raises(EngineFailed):
+                await engine.resolve(ModelRef(None, None))
+            assert (await engine.resolve(ModelRef(None, None))).adapter_id == first
+            assert engine.refused_swaps == 0
+        assert house.store.active(base) == first
 
     run(scene())
 
