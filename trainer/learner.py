@@ -102,15 +102,18 @@ class Gradient:
     numbers: mx.array
 
 
-Compute = Callable[["Learner", int, Sequence[Part], Callable[[], None]], Iterator[Gradient]]
+Compute = Callable[["Learner", int, Sequence[Part | None], Callable[[], None]], Iterator[Gradient]]
 """Who computes the gradients of a step's parts, in their order; the last argument may raise to give up."""
 
 
-def in_turn(learner: Learner, step: int, parts: Sequence[Part], between: Callable[[], None]) -> Iterator[Gradient]:
-    """This process alone, one after the other."""
+def in_turn(
+    learner: Learner, step: int, parts: Sequence[Part | None], between: Callable[[], None]
+) -> Iterator[Gradient]:
+    """This process alone, one after the other; `between` is called as often on a rank that has no row for a part."""
     for part in parts:
         between()
-        yield learner.gradient(step, part)
+        if part is not None:
+            yield learner.gradient(step, part)
 
 
 class Learner:
@@ -139,7 +142,7 @@ class Learner:
     def step(
         self,
         step: int,
-        parts: Iterable[Part],
+        parts: Iterable[Part | None],
         lr: float,
         between: Callable[[], None],
         expected: Bounds = ANYTHING,
@@ -150,7 +153,7 @@ class Learner:
         """
         own = list(parts)
         total_loss, total = self._world.sum_arrays(self._summed(step, own, between))
-        rows, tokens, supervised, count = self._world.sum_counts(self._counts([part.batch for part in own]))
+        rows, tokens, supervised, count = self._world.sum_counts(self._counts([part.batch for part in own if part]))
         mean = {NUMBERS: total / count}
         clipped, norm = optimizers.clip_grad_norm(mean, self._rule.max_grad_norm or math.inf)
         loss_value, norm_value = number(total_loss) / count, number(norm)
@@ -161,7 +164,9 @@ class Learner:
         used = number(self._optimizer.learning_rate)
         return StepResult(loss_value, norm_value, used, rows, tokens, supervised, count, applied)
 
-    def _summed(self, step: int, parts: Sequence[Part], between: Callable[[], None]) -> tuple[mx.array, mx.array]:
+    def _summed(
+        self, step: int, parts: Sequence[Part | None], between: Callable[[], None]
+    ) -> tuple[mx.array, mx.array]:
         """Loss and gradient of all parts; zeros where there are none."""
         total_loss, total = mx.array(0.0), mx.zeros_like(self.start)
         for found in self.compute(self, step, parts, between):

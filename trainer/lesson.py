@@ -112,13 +112,13 @@ class Lesson:
         self.held_out = exam(held_out.rows)
         return True
 
-    def parts(self, step: StepRows) -> Iterator[Part]:
-        """This rank's rows of the step as arrays, made when they are needed, numbered over all ranks."""
+    def parts(self, step: StepRows) -> Iterator[Part | None]:
+        """This rank's rows of the step as arrays, numbered over all ranks; on each as many, None where it has no row."""
         pieces_each = -(-self.processes // self.plan.grad_accum_steps)
         own = (self.world.share(indices) for indices in step.micro_batches)
-        pieces = (piece for indices in own for piece in batches.cut(indices, pieces_each))
+        pieces = (piece for indices in own for piece in batches.cut(indices, pieces_each) or [[]])
         for place, piece in enumerate(pieces):
-            yield Part(self.world.rank + self.world.size * place, self.batch(piece))
+            yield Part(self.world.rank + self.world.size * place, self.batch(piece)) if piece else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,12 +149,13 @@ class Workers:
         self._longest_part_s = 0.0
 
     def compute(
-        self, learner: Learner, step: int, parts: Sequence[Part], between: Callable[[], None]
+        self, learner: Learner, step: int, parts: Sequence[Part | None], between: Callable[[], None]
     ) -> Iterator[Gradient]:
         """The gradients of a step's parts in their order, by whoever comes to them first."""
         began_s = time.monotonic()
-        table = _Table(Begin(step, learner.tensors()), parts)
-        for part in parts:
+        there = [part for part in parts if part is not None]
+        table = _Table(Begin(step, learner.tensors()), there)
+        for part in there:
             while part.number in table.missing:
                 between()
                 self._hear(table, 0.0)

@@ -37,7 +37,7 @@ class TimedLearner(Learner):
     def step(
         self,
         step: int,
-        parts: Iterable[Part],
+        parts: Iterable[Part | None],
         lr: float,
         between: Callable[[], None],
         expected: Bounds = ANYTHING,
