@@ -113,7 +113,7 @@ class Lesson:
         return True
 
     def parts(self, step: StepRows) -> Iterator[Part | None]:
-        """This rank's rows of the step as arrays, numbered over all ranks; on each as many, None where it has no row."""
+        """This rank's rows of the step as arrays, numbered over all ranks; as many on each, None where it has none."""
         pieces_each = -(-self.processes // self.plan.grad_accum_steps)
         own = (self.world.share(indices) for indices in step.micro_batches)
         pieces = (piece for indices in own for piece in batches.cut(indices, pieces_each) or [[]])
