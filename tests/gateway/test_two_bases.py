@@ -17,6 +17,7 @@ from catalog.ids import BaseId
 from catalog.run_life import Ended
 from catalog.settings import Settings
 from gateway.main import engine as make_engine
+from tests.gateway.engine.conftest import held
 from tests.gateway.serving import Reply, Served, served, wait_until
 from tests.gateway.test_run_stream import PLAN
 from tests.tiny_base import write_adapter, write_base
@@ -109,12 +110,13 @@ def test_a_base_waits_for_memory_until_another_has_answered_and_not_for_ever(
             "engine": {"memory_bytes": nbytes, "memory_wait_s": 0.1},
         }
     )
-    with served(tmp_path / "tight", make_engine(settings, tmp_path / "tight"), settings) as running:
+    engine = make_engine(settings, tmp_path / "tight")
+    with served(tmp_path / "tight", engine, settings) as running:
         wait_until(lambda: running.call("GET", "/readyz").status == 200, "readiness", 60)
         other = f"ragweld:{bases[1]}@base"
         ends = {str(token): -100 for token in load_tokenizer(bases[0]).eos_token_ids}
         asked: Any = {"model": "ragweld@base", "prompt": "Once", "max_tokens": 1900, "stream": True, "logit_bias": ends}
-        with running.client().completions.create(**asked) as stream:
+        with running.client().completions.create(**asked) as stream, held(engine, BaseId(str(bases[0]))):
             next(stream)
             refused = running.chat(max_tokens=1, model=other)
             assert (refused.status, refused.headers["retry-after"]) == (429, "1")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from catalog.adapters import AdapterStore
-from catalog.ids import AdapterId, ModelRef
+from catalog.ids import AdapterId, BaseId, ModelRef
 from catalog.settings import Settings
 from gateway.engine.engine import Engine
 from gateway.engine.requests import Finish, Generation, Piece, Sampling
@@ -77,6 +77,19 @@ async def running(house: House, **engine_settings: object) -> AsyncIterator[Engi
         yield engine
     finally:
         await engine.stop()
+
+
+@contextmanager
+def held(engine: object, base: BaseId) -> Iterator[None]:
+    """No answer of a base goes on while the block runs, however long that takes."""
+    assert isinstance(engine, Engine) and engine._worker is not None
+    residence, mailbox = engine._worker._residences.get(base), engine._worker._mailbox
+    assert residence is not None
+    mailbox.put(lambda: setattr(residence._batch, "decode", list))
+    try:
+        yield
+    finally:
+        mailbox.put(lambda: delattr(residence._batch, "decode"))
 
 
 async def until(condition: Callable[[], bool], timeout_s: float = 60) -> None:

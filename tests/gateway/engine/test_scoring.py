@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from catalog.base import blas
+from catalog.base import blas, device
 from catalog.errors import EngineFailed
 from catalog.ids import AdapterId
 from gateway.engine import scoring
@@ -128,6 +129,15 @@ def test_the_best_are_found_in_any_vocabulary(vocabulary: int, top: int) -> None
     logits = mx.random.normal((6, vocabulary), key=mx.random.key(vocabulary))
     for row, score in zip(np.array(logits), scoring.of_prompt(lambda h: h, logits, [1] * 6, top), strict=True):
         assert [token for token, _ in score.top] == np.argsort(-row)[:top].tolist()
+
+
+def test_a_cpu_sums_as_any_other_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, targets = 5 * mx.random.normal((9, 50_000), key=mx.random.key(3)), list(range(9))
+    here = scoring.of_prompt(lambda hidden: hidden, logits, targets, 0)
+    metal = dataclasses.replace(device.current(), kind="metal")
+    monkeypatch.setattr(device, "current", lambda: metal)
+    there = scoring.of_prompt(lambda hidden: hidden, logits, targets, 0)
+    np.testing.assert_allclose([one.logprob for one in here], [one.logprob for one in there], rtol=1e-4)
 
 
 def test_half_precision_is_scored_in_whole_precision() -> None:

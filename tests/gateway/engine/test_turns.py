@@ -20,7 +20,7 @@ from gateway.engine.engine import Engine
 from gateway.engine.requests import Finish, Generation, Piece
 from gateway.engine.room import in_use
 from gateway.engine.turns import Turns
-from tests.gateway.engine.conftest import GREEDY, House, run, running, until
+from tests.gateway.engine.conftest import GREEDY, House, held, run, running, until
 from tests.tiny_base import write_base
 
 Tight = Callable[..., AbstractAsyncContextManager[Engine]]
@@ -115,9 +115,10 @@ def test_the_last_answer_that_ends_while_somebody_joins_is_not_missed() -> None:
 
 def test_who_waits_in_vain_is_refused_and_those_behind_go_on() -> None:
     async def scene() -> None:
-        memory = Memory(Turns(0.1))
+        memory = Memory(Turns(0.5))
         await memory.wants(OLD)
-        waits, behind = await queued(memory, NEW, OLD)
+        (waits,) = await queued(memory, NEW)
+        behind = memory.wants(OLD)
         with pytest.raises(MemoryInUse) as refusal:
             await waits
         assert (refusal.value.http_status, refusal.value.retry_after_s) == (429, 1.0)
@@ -264,12 +265,13 @@ async def endless(engine: Engine) -> AsyncGenerator[Piece | Finish, None]:
     return stream
 
 
-def test_a_base_is_answered_as_soon_as_the_last_answer_of_another_ends(tight: Tight, other: Path) -> None:
+def test_a_base_is_answered_as_soon_as_the_last_answer_of_another_ends(house: House, tight: Tight, other: Path) -> None:
     async def scene() -> None:
         async with tight() as engine:
             stream = await endless(engine)
-            waits = asyncio.create_task(say(engine, other))
-            await until(lambda: engine.waiting_for_memory == 1)
+            with held(engine, BaseId(str(house.base))):
+                waits = asyncio.create_task(say(engine, other))
+                await until(lambda: engine.waiting_for_memory == 1)
             assert isinstance(await anext(stream), Piece), "who is answered is not disturbed"
             await stream.aclose()
             assert await waits
@@ -303,15 +305,16 @@ def test_no_steady_stream_to_one_base_keeps_another_out_nor_is_it_kept_out_itsel
     run(scene())
 
 
-def test_a_client_that_goes_away_leaves_the_queue_and_loads_nothing(tight: Tight, other: Path) -> None:
+def test_a_client_that_goes_away_leaves_the_queue_and_loads_nothing(house: House, tight: Tight, other: Path) -> None:
     async def scene() -> None:
         async with tight() as engine:
             stream = await endless(engine)
-            waits = asyncio.create_task(say(engine, other))
-            await until(lambda: engine.waiting_for_memory == 1)
-            behind = asyncio.create_task(say(engine, None))
-            await until(lambda: engine.waiting_for_memory == 2)
-            waits.cancel()
+            with held(engine, BaseId(str(house.base))):
+                waits = asyncio.create_task(say(engine, other))
+                await until(lambda: engine.waiting_for_memory == 1)
+                behind = asyncio.create_task(say(engine, None))
+                await until(lambda: engine.waiting_for_memory == 2)
+                waits.cancel()
             assert await behind
             assert isinstance(await anext(stream), Piece)
             await stream.aclose()
@@ -321,17 +324,20 @@ def test_a_client_that_goes_away_leaves_the_queue_and_loads_nothing(tight: Tight
     run(scene())
 
 
-def test_a_row_that_waits_counts_as_admitted_and_is_refused_after_its_patience(tight: Tight, other: Path) -> None:
+def test_a_row_that_waits_counts_as_admitted_and_is_refused_after_its_patience(
+    house: House, tight: Tight, other: Path
+) -> None:
     async def scene() -> None:
-        async with tight(wait_s=0.2) as engine:
+        async with tight(wait_s=0.5) as engine:
             await say(engine, other)
             stream = await endless(engine)
-            held = engine.admitted_tokens
-            waits = asyncio.create_task(say(engine, other))
-            await until(lambda: engine.admitted_tokens > held)
-            with pytest.raises(MemoryInUse):
-                await waits
-            assert engine.admitted_tokens == held
+            with held(engine, BaseId(str(house.base))):
+                admitted = engine.admitted_tokens
+                waits = asyncio.create_task(say(engine, other))
+                await until(lambda: engine.admitted_tokens > admitted)
+                with pytest.raises(MemoryInUse):
+                    await waits
+                assert engine.admitted_tokens == admitted
             await stream.aclose()
 
     run(scene())
