@@ -1,7 +1,7 @@
 """Other processes of this machine that compute parts of a run's gradients, where it learns on a CPU.
 
 MLX computes on a CPU with one thread, matrix products apart, so a second core is used best by a second process. The
-trainer deals the parts of a step out as they are done, the longest first, and computes parts itself; what a worker has
+trainer deals the parts of a step out as they are done, and computes parts itself, the longest first; what a worker has
 not begun when nothing else is left is taken back. A part's gradient is the same to the bit whoever computes it
 (`trainer.learner`), so a worker that is not ready yet, slow, hung or dead costs time and changes nothing.
 `tests/trainer/test_workers.py`.
@@ -25,7 +25,7 @@ from multiprocessing.connection import Connection
 from catalog.base import blas, device
 from catalog.plan import Plan
 from trainer.batches import Part
-from trainer.learner import Gradient, Learner
+from trainer.learner import Gradient, Learner, in_turn
 from trainer.lesson import Lesson
 from trainer.memory import Need
 from trainer.worker import Answer, Begin, Post, TakenBack
@@ -68,6 +68,7 @@ def beside(lesson: Lesson, cpu_float32: bool, say: Callable[[str], None]) -> Ite
     try:
         yield
     finally:
+        lesson.learner.compute = in_turn
         workers.close()
         blas.suit(lesson.base.parameters)
 
@@ -180,11 +181,12 @@ class Workers:
             self._tell(f"No more processes can be started ({error.strerror}): {len(self._workers)} beside this one.")
 
     def _deal(self, table: _Table) -> None:
-        """Give those that are free a part, and then the next one; one part at least is left to this process."""
+        """Give those that are free a part, the shortest, for it has a way to go, and then the next one; one is left to
+        this process."""
         for most in range(1, AHEAD + 1):
             for worker in self._workers:
                 if worker.answers and len(worker.owes) < most and len(table.waiting) > 1:
-                    worker.ask(table.begin, table.waiting.popleft())
+                    worker.ask(table.begin, table.waiting.pop())
 
     def _do_some(self, table: _Table, learner: Learner, between: Callable[[], None]) -> None:
         """Compute a part here, one that a worker has not begun if no other is left, or wait for one."""
