@@ -161,12 +161,13 @@ def prepare(
     *,
     cpu_float32: bool = True,
     world: World = ALONE,
+    processes: int = 1,
     between: Callable[[], None] = lambda: None,
 ) -> Lesson:
     """Load, split, adapt; `cpu_float32` as `catalog.base.load` has it, `world` who takes the steps together.
 
-    `between` is called now and then and may raise to give up. Raises InvalidDataset, InvalidRequest or Unavailable,
-    saying what to change.
+    At most `processes` of this machine will compute gradients. `between` is called now and then and may raise to give
+    up. Raises InvalidDataset, InvalidRequest or Unavailable, saying what to change.
     """
     dataset = datasets.read(home / Path(plan.dataset_path).expanduser())
     validation = datasets.read(home / Path(plan.validation_path).expanduser()) if plan.validation_path else None
@@ -184,7 +185,8 @@ def prepare(
         validation=validation,
         between=between,
     )
-    probed = exam(_probe_rows(plan, material, base, pupil.scorer, pupil.objective, between))
+    tokens_a_step = _tokens_a_step(plan, material) / processes
+    probed = exam(_probe_rows(plan, material, pupil, tokens_a_step, between))
     probe_tokens = sum(batch.inputs_BL.size for batch in probed.batches)
     return Lesson(
         plan=plan,
@@ -198,8 +200,9 @@ def prepare(
         learner=pupil.learner,
         held_out=exam(material.held_out.rows),
         probe=probed,
-        probe_spacing=probe.spacing(plan, _tokens_a_step(plan, material), probe_tokens),
+        probe_spacing=probe.spacing(plan, tokens_a_step, probe_tokens),
         world=world,
+        processes=processes,
     )
 
 
@@ -214,14 +217,14 @@ def _objective(plan: Plan, parts: Scorer) -> Objective:
 
 
 def _probe_rows(
-    plan: Plan, material: Material, base: Base, parts: Scorer, objective: Objective, between: Callable[[], None]
+    plan: Plan, material: Material, pupil: Pupil, tokens_a_step: float, between: Callable[[], None]
 ) -> tuple[rows.TrainingRow, ...]:
     """The probe's rows, with what the reference says of them where the objective asks."""
-    drawn = probe.draw(material.held_out.rows, plan.seed)
-    if objective.needs_reference:
-        drawn = with_reference(base.model, parts, drawn, between)
-    affordable = probe.affordable_tokens(plan, _tokens_a_step(plan, material))
-    return probe.choose(drawn, lambda row: measure(base.model, objective, exam([row]), between), affordable)
+    drawn, model = probe.draw(material.held_out.rows, plan.seed), pupil.base.model
+    if pupil.objective.needs_reference:
+        drawn = with_reference(model, pupil.scorer, drawn, between)
+    affordable = probe.affordable_tokens(plan, tokens_a_step)
+    return probe.choose(drawn, lambda row: measure(model, pupil.objective, exam([row]), between), affordable)
 
 
 def _tokens_a_step(plan: Plan, material: Material) -> float:

@@ -27,7 +27,7 @@ PASS_TOKENS = 28
 
 
 def affordable_tokens(plan: Plan, tokens_a_step: float) -> float:
-    """Padded tokens that may be measured at each point of the path."""
+    """Padded tokens that may be measured at each point of the path; of a step counts what this process computes."""
     return _budget(plan, tokens_a_step) - PASS_TOKENS
 
 

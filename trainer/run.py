@@ -106,16 +106,22 @@ def _halted(halt: Halted, summary: Summary | None, adapter_id: str | None) -> En
 
 def _prepare(run: Run, place: Workplace, look: Callable[[], None]) -> tuple[Lesson, Reporter]:
     """The run before its first step, and found to fit into memory; raises Halted."""
-    prepared = lesson.prepare(run.plan, place.home, cpu_float32=place.cpu_float32, world=place.world, between=look)
+    prepared = lesson.prepare(
+        run.plan,
+        place.home,
+        cpu_float32=place.cpu_float32,
+        world=place.world,
+        processes=workers.wanted(place.processes, run.plan) if place.world.size == 1 else 1,
+        between=look,
+    )
     reporter = _reporter(run, place, prepared)
     with deaths.trying(place.store.folder(run.run_id)):
         limit_bytes = memory.limit(place.memory_bytes)
         need = memory.check(prepared, limit_bytes, look)
         reporter.say(f"Memory: {need.in_words(limit_bytes)}.")
-    if place.world.size == 1:
-        prepared.processes = workers.how_many(place.processes, run.plan, need, limit_bytes)
-        if prepared.processes > 1:
-            reporter.say(f"Up to {prepared.processes} processes compute its gradients, each with {need.in_short()}.")
+    prepared.processes = workers.fitting(prepared.processes, need, limit_bytes)
+    if prepared.processes > 1:
+        reporter.say(f"Up to {prepared.processes} processes compute its gradients, each with {need.in_short()}.")
     return prepared, reporter
 
 

@@ -46,13 +46,17 @@ SEND_S = 20.0
 """How long a worker may hear nothing of what is said to it before it is given up."""
 
 
-def how_many(configured: int, plan: Plan, need: Need, limit_bytes: int) -> int:
+def wanted(configured: int, plan: Plan) -> int:
     """Processes that compute a run's gradients, this one among them: as configured, or one for each processor, and no
-    more than there are rows in a step or memory for."""
+    more than there are rows in a step."""
     if device.current().kind != "cpu":
         return 1
-    wanted = configured or min(device.processors(), MOST)
-    return max(1, min(wanted, plan.batch_size * plan.grad_accum_steps, limit_bytes // max(1, need.peak_bytes)))
+    return min(configured or min(device.processors(), MOST), plan.batch_size * plan.grad_accum_steps)
+
+
+def fitting(processes: int, need: Need, limit_bytes: int) -> int:
+    """For how many of them there is memory."""
+    return max(1, min(processes, limit_bytes // max(1, need.peak_bytes)))
 
 
 @contextmanager

@@ -17,14 +17,14 @@ import pytest
 from catalog.base import blas, device
 from tests.house import REPOSITORY
 from tests.trainer.conftest import MakePlan
-from trainer import lesson, workers
+from trainer import lesson
 from trainer.batches import Part, StepRows
 from trainer.learner import Gradient
 from trainer.lesson import Lesson
 from trainer.memory import Need
 from trainer.watch import Halted
 from trainer.worker import Begin, Post, TakenBack, Worker
-from trainer.workers import Workers, how_many
+from trainer.workers import MOST, Workers, fitting, wanted
 
 DEADLINE_S = 300.0
 Prepare = Callable[..., Lesson]
@@ -245,11 +245,11 @@ def test_a_worker_forgets_what_is_not_wanted_any_more(prepare: Prepare) -> None:
 def test_there_are_no_more_processes_than_processors_rows_or_memory_for_them(make_plan: MakePlan) -> None:
     need = Need(held_bytes=100, row_bytes=10, rows=2, tokens=9)
     plan = make_plan()
-    assert how_many(0, plan, need, 1 << 40) == min(device.processors(), workers.MOST)
-    assert how_many(5, plan, need, 1 << 40) == 5
-    assert how_many(64, plan, need, 1 << 40) == plan.batch_size * plan.grad_accum_steps
-    assert how_many(5, plan, need, 3 * need.peak_bytes) == 3
-    assert how_many(5, plan, need, need.peak_bytes - 1) == 1
+    assert wanted(0, plan) == min(device.processors(), MOST)
+    assert (wanted(5, plan), wanted(64, plan)) == (5, plan.batch_size * plan.grad_accum_steps)
+    assert fitting(5, need, 1 << 40) == 5
+    assert fitting(5, need, 3 * need.peak_bytes) == 3
+    assert fitting(5, need, need.peak_bytes - 1) == 1
 
 
 def test_a_micro_batch_is_cut_only_where_there_are_too_few(prepare: Prepare, make_plan: MakePlan) -> None:
