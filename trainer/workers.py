@@ -234,10 +234,9 @@ class Workers:
     def _heard(self, table: _Table, worker: _Worker, said: object) -> None:
         worker.answers = True
         match said:
-            case Answer(step, part, gradient):
+            case Answer(step, part, gradient) if step == table.begin.step:
                 worker.owes.pop(part, None)
-                if step == table.begin.step:
-                    table.put(part, gradient)
+                table.put(part, gradient)
             case Gone():
                 table.waiting.extend(worker.owes.values())
                 self._workers.remove(worker)

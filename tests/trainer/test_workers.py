@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlx.core as mx
 import pytest
@@ -23,8 +24,8 @@ from trainer.learner import Gradient
 from trainer.lesson import Lesson
 from trainer.memory import Need
 from trainer.watch import Halted
-from trainer.worker import Begin, Post, TakenBack, Worker
-from trainer.workers import MOST, Workers, fitting, wanted
+from trainer.worker import Answer, Begin, Post, TakenBack, Worker
+from trainer.workers import MOST, Workers, _Table, fitting, wanted
 
 DEADLINE_S = 300.0
 Prepare = Callable[..., Lesson]
@@ -239,6 +240,19 @@ def test_a_worker_forgets_what_is_not_wanted_any_more(prepare: Prepare) -> None:
     worker.hear(parts[1])
     worker.hear(Begin(2, made.learner.tensors()))
     assert worker.is_idle
+
+
+def test_an_answer_to_an_earlier_step_settles_nothing(prepare: Prepare) -> None:
+    """A part that was taken back may have been begun already; its number comes again in the next step."""
+    made = prepare()
+    parts = list(made.parts(next(iter(made.course()))))
+    asked = Workers(Post(made.plan, cpu_float32=True, blas_threads=1), 1, made.steps, print)
+    worker, table = SimpleNamespace(owes={0: parts[0]}, answers=False), _Table(Begin(2, {}), parts)
+    late = made.learner.gradient(1, parts[0])
+    asked._heard(table, worker, Answer(1, 0, late))  # type: ignore[arg-type]
+    assert worker.owes and 0 in table.missing and worker.answers
+    asked._heard(table, worker, Answer(2, 0, late))  # type: ignore[arg-type]
+    assert not worker.owes and table.found[0] is late
 
 
 @pytest.mark.skipif(device.current().kind != "cpu", reason="only a CPU is shared by processes")
