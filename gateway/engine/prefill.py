@@ -21,6 +21,8 @@ import mlx.core as mx  # noqa: E402
 
 MIN_CHUNK_TOKENS = 128
 """Of one row in one step, however many read beside it: most first questions are shorter and need one chunk only."""
+MOST_STEPS = 4
+"""What several rows may read together, in steps of one that reads alone."""
 CLEAR_EVERY_TOKENS = 4096
 """MLX keeps freed buffers for later ones of the same size; those of chunks come in many sizes."""
 
@@ -41,8 +43,14 @@ class Prefill:
         self.rows: list[Row] = []
         self._model = model
         self._step_tokens = step_tokens
+        self._least_share = min(MIN_CHUNK_TOKENS, step_tokens)
+        self.most_tokens = MOST_STEPS * step_tokens
         self._caches: Caches | None = None
         self._since_cleared = 0
+
+    def least_tokens(self, rows: Sequence[Row]) -> int:
+        """What rows read in a step, however many they are."""
+        return sum(min(len(row.unread), self._least_share) for row in rows)
 
     def join(self, rows: Sequence[Row]) -> None:
         """Let rows in, with their own caches."""
@@ -77,7 +85,7 @@ class Prefill:
 
     def _read(self, caches: Caches) -> mx.array | None:
         """Read a chunk of every row; logits [P, V] after the prompts that end with it, None when none does."""
-        share = max(self._step_tokens // len(self.rows), min(MIN_CHUNK_TOKENS, self._step_tokens))
+        share = max(self._step_tokens // len(self.rows), self._least_share)
         chunks = [row.unread[:share] for row in self.rows]
         longest = max(map(len, chunks))
         padding = [longest - len(chunk) for chunk in chunks]

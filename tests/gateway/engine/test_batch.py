@@ -32,19 +32,18 @@ SHAPE = {
     "max_position_embeddings": 64,
     "tie_word_embeddings": True,
 }
-PROMPT = (1, 2, 3)
 
 
-def read_together(waiting: int, max_rows: int = 32) -> list[int]:
-    """How many prompts each step reads, until no more are let in."""
+def read_together(waiting: int, max_rows: int = 32, length: int = 3) -> list[int]:
+    """How many prompts each step reads, until no more are let in and all are through."""
     model = SlotModel(qwen3.Model(qwen3.ModelArgs.from_dict(SHAPE)))
     batch = Batch(model, max_rows=max_rows, prefill_step_tokens=64)
     loop = asyncio.new_event_loop()
     sampling = Sampling(temperature=0.0)
     for _ in range(waiting):
-        generation = Generation(PROMPT, None, 8, sampling=sampling)
+        generation = Generation((1,) * length, None, 8, sampling=sampling)
         row = Row(BaseId("tiny"), generation, None, loop, asyncio.Queue(), Draws(sampling))
-        row.unread, row.layers = list(PROMPT), make_prompt_cache(model.model)
+        row.unread, row.layers = [1] * length, make_prompt_cache(model.model)
         batch.add(row)
     loop.close()
     counts = []
@@ -58,6 +57,14 @@ def test_of_few_that_come_at_once_half_are_answered_sooner() -> None:
     assert read_together(8) == [4, 4]
 
 
-def test_where_many_wait_more_are_read_together_within_the_rows_there_are() -> None:
-    assert read_together(32) == [8, 8, 8, 4, 4]
-    assert read_together(32, max_rows=10) == [8, 2]
+def test_where_many_wait_or_are_decoded_more_are_read_together_within_the_rows_there_are() -> None:
+    assert read_together(32) == [16, 16]
+    assert read_together(24) == [12, 12]
+    assert read_together(32, max_rows=10) == [10]
+
+
+def test_what_is_read_together_is_no_more_than_four_steps_of_one() -> None:
+    """Steps of one are 64 tokens here, so that long prompts go by fours, however many wait."""
+    assert read_together(32, length=16) == [16, 16]
+    assert read_together(12, length=50) == [5, 5, 2]
+    assert read_together(8, length=128) == [4, 4, 4, 4]
