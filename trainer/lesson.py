@@ -185,7 +185,7 @@ def prepare(
         validation=validation,
         between=between,
     )
-    tokens_a_step = _tokens_a_step(plan, material) / processes
+    tokens_a_step = _tokens_a_step(plan, material)
     probed = exam(_probe_rows(plan, material, pupil, tokens_a_step, between))
     probe_tokens = sum(batch.inputs_BL.size for batch in probed.batches)
     return Lesson(
@@ -200,7 +200,7 @@ def prepare(
         learner=pupil.learner,
         held_out=exam(material.held_out.rows),
         probe=probed,
-        probe_spacing=probe.spacing(plan, tokens_a_step, probe_tokens),
+        probe_spacing=probe.spacing(plan, tokens_a_step / processes, probe_tokens),
         world=world,
         processes=processes,
     )

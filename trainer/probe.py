@@ -27,13 +27,15 @@ PASS_TOKENS = 28
 
 
 def affordable_tokens(plan: Plan, tokens_a_step: float) -> float:
-    """Padded tokens that may be measured at each point of the path; of a step counts what this process computes."""
+    """Padded tokens that may be measured at each point of the path. Whoever goes on with a run or its surface must
+    choose the same rows, so how many processes share a step is no matter here."""
     return _budget(plan, tokens_a_step) - PASS_TOKENS
 
 
 def spacing(plan: Plan, tokens_a_step: float, probe_tokens: int) -> int:
     """At which points of the path a probe of so many padded tokens is measured: each, where the surface wants their
-    loss; without one, so seldom that it keeps to its share even where steps are small."""
+    loss; without one, so seldom that it keeps to its share even where steps are small, or shared: of a step counts what
+    this process computes."""
     if plan.surface_grid:
         return 1
     return max(1, math.ceil((PASS_TOKENS + probe_tokens) / _budget(plan, tokens_a_step)))

@@ -207,6 +207,15 @@ def test_after_the_run_it_yields_to_a_queued_run_and_goes_on_later(home: Home, p
     assert "5 x 5" in str(told[0]) and f"{GRID} x {GRID}" in str(told[1])
 
 
+def test_one_process_finishes_the_surface_of_a_run_that_several_were_meant_for(home: Home, plan: Plan) -> None:
+    """Most of the time for the surface: enough for a probe of several rows, whoever else computes gradients."""
+    run = home.train(plan.model_copy(update={"surface_share": 0.9}), processes=2)
+    while paint_some(home.place):
+        pass
+    assert [event for event in read_events(home.store.metrics_path(run.run_id)) if event.type == "error"] == []
+    assert home.told(run, "surface_measured")
+
+
 def test_a_surface_on_other_rows_is_not_finished(home: Home, plan: Plan) -> None:
     run = home.train(plan.model_copy(update={"surface_share": 0.0}))
     rows = Path(plan.dataset_path)
