@@ -140,9 +140,9 @@ def course(
 
 def cut(indices: Sequence[int], pieces: int) -> list[list[int]]:
     """Rows of a micro-batch in at most so many pieces of about as many rows, in their order and so of like length."""
-    return (
-        [piece.tolist() for piece in np.array_split(np.asarray(indices), min(pieces, len(indices)))] if indices else []
-    )
+    if not indices:
+        return []
+    return [piece.tolist() for piece in np.array_split(np.asarray(indices), min(pieces, len(indices)))]
 
 
 def part_seed(seed: int, step: int, part: int = 0) -> int:

@@ -55,6 +55,12 @@ def limit_threads(count: int) -> None:
         threads.cache_clear()
 
 
+def all_threads() -> int:
+    """How many threads OpenBLAS was given when it was loaded; 0 where it is not there."""
+    openblas = _openblas()
+    return openblas.all_threads if openblas is not None else 0
+
+
 @cache
 def threads() -> int:
     """How many threads OpenBLAS may use now; 0 where it is not there."""

@@ -54,9 +54,10 @@ def free_bytes() -> int:
 
 
 def processors() -> int:
-    """Processors that this process may use, within the time that its container has of them."""
+    """Processors that this process may use, within the time that its container has of them and the threads that
+    `OPENBLAS_NUM_THREADS` gives it."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(allowed, _share_of_cgroup(CGROUP) or allowed)
+    return min(allowed, _share_of_cgroup(CGROUP) or allowed, blas.all_threads() or allowed)
 
 
 def resident_bytes() -> int:

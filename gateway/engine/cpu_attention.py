@@ -2,8 +2,8 @@
 
 What MLX's CPU build leaves on the table: softmax's `exp` goes number by number (12 ns of every score; libm's `powf`
 takes 4.4), every head of a group multiplies its keys and values in a call of its own (three times the calls at three
-heads a group), and each layer makes the angles of the same positions again. `tests/gateway/engine/test_cpu.py`: all of
-it equals mlx-lm's own to float32's last digits.
+heads a group), and each layer makes the angles of the same positions again. All of it equals mlx-lm's own to float32's
+last digits: `tests/gateway/engine/test_cpu_attention.py`.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from catalog.base import device
+from catalog.base import blas, device
 
 GB = 1 << 30
 
@@ -40,6 +40,14 @@ def test_the_processors_of_a_container_are_those_whose_time_it_has(
     (tmp_path / "cpu.max").write_text(f"{share}\n")
     assert device._share_of_cgroup(tmp_path) == whole
     assert 1 <= device.processors() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.skipif(not blas.all_threads(), reason="OpenBLAS is not there")
+def test_who_gives_openblas_one_thread_gives_one_processor() -> None:
+    program = "from catalog.base import device; print(device.processors())"
+    given = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    told = subprocess.run([sys.executable, "-c", program], env=given, capture_output=True, check=True, timeout=300)
+    assert int(told.stdout) == 1
 
 
 @pytest.mark.skipif(not device.STATM.exists(), reason="this system does not tell a process's size")
